@@ -11,7 +11,8 @@
     │   └── NotTransportableError            likewise, across populations
     ├── ImpossibleEvidenceError              the evidence has probability zero under the program
     ├── AssumptionError                      a method's stated assumption does not hold
-    └── FitError                             an optimiser or a sampler failed
+    ├── FitError                             an optimiser or a sampler failed
+    └── MissingExtraError      (ImportError) an optional package is needed and not installed
 
     CausalPPLWarning (UserWarning)
     ├── OverlapWarning                       some units have almost no chance of one treatment
@@ -72,6 +73,10 @@ class AssumptionError(CausalPPLError):
 
 class FitError(CausalPPLError):
     """An optimiser or a sampler did not produce a usable result."""
+
+
+class MissingExtraError(CausalPPLError, ImportError):
+    """An optional package is needed and not installed; the message names the extra."""
 
 
 class CausalPPLWarning(UserWarning):

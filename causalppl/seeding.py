@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import torch
@@ -34,9 +35,12 @@ def forked_rng(seed: int | None = None) -> Iterator[int]:
     """
     used = fresh_seed() if seed is None else _checked(seed)
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    devices = _devices()
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(used % 2**63)
+        # torch.manual_seed would also queue the seed for devices that are not there: .5 ms a call
+        torch.default_generator.manual_seed(used % 2**63)
+        if devices:
+            torch.cuda.manual_seed_all(used % 2**63)
         np.random.seed(used % 2**32)
         random.seed(used)
         try:
@@ -60,6 +64,11 @@ def spawn_seeds(seed: int | None, count: int) -> list[int]:
     """
     root = np.random.SeedSequence(None if seed is None else _checked(seed))
     return [int(child.generate_state(1, np.uint64)[0] >> 1) for child in root.spawn(count)]
+
+
+@cache
+def _devices() -> list[int]:
+    return list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
 
 
 def _checked(seed: int) -> int:
