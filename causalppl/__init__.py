@@ -1,3 +1,73 @@
-"""Causal modelling by probabilistic programming, on Pyro."""
+"""Causal modelling by probabilistic programming, on Pyro.
+
+>>> import causalppl as cp
+
+==========================  ============================================================
+name                        what it does
+==========================  ============================================================
+``SCM``                     a structural causal model that is a Pyro program
+``do``                      intervene, as an effect handler
+``twin_worlds``             several worlds with shared noise, as one Pyro program
+``Shift``, ``World``        interventions beside values, distributions and policies
+``Quantile``, ``GumbelMax`` couplings: how discrete sites share noise between worlds
+``Query``, ``Contrast``     causal questions, with a text form
+``parse_query``             read either from text
+``ADMG``                    causal diagrams
+``infer``                   answer a query with a model
+``fit``                     infer a model's parameters from data
+``Posterior``               the answer: draws, exact laws, summary, diagnostics
+``ClosedForm``,             engines; without one, ``infer`` takes the first exact one
+``Enumeration``,
+``Gaussian``,
+``Variational``,
+``Amortised``, ``NUTS``,
+``Importance``
+``NUTSFit``, ``SVIFit``     ways to fit
+==========================  ============================================================
+"""
+
+from causalppl.graphs import ADMG
+from causalppl.inference import (
+    NUTS,
+    Amortised,
+    ClosedForm,
+    Enumeration,
+    Gaussian,
+    Importance,
+    NUTSFit,
+    Posterior,
+    SVIFit,
+    Variational,
+    fit,
+    infer,
+)
+from causalppl.programs import SCM, GumbelMax, Quantile, Shift, World, do, twin_worlds
+from causalppl.queries import Contrast, Query, parse_query
+
+__all__ = [
+    "ADMG",
+    "NUTS",
+    "SCM",
+    "Amortised",
+    "ClosedForm",
+    "Contrast",
+    "Enumeration",
+    "Gaussian",
+    "GumbelMax",
+    "Importance",
+    "NUTSFit",
+    "Posterior",
+    "Quantile",
+    "Query",
+    "SVIFit",
+    "Shift",
+    "Variational",
+    "World",
+    "do",
+    "fit",
+    "infer",
+    "parse_query",
+    "twin_worlds",
+]
 
 __version__ = "0.1.0"

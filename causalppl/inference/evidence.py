@@ -1,0 +1,275 @@
+"""Evidence as users give it, brought to one tensor per site."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pyro.poutine.messenger import Messenger
+
+from causalppl.data.table import Table
+from causalppl.exceptions import DataError, ImpossibleEvidenceError
+from causalppl.programs.do import num_codes
+from causalppl.programs.scm import SCM
+from causalppl.programs.slicing import slice_batch
+from causalppl.programs.structure import Site
+from causalppl.seeding import forked_rng
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Evidence on some sites, for a number of units.
+
+    Attributes:
+        values: Key (``"Y"`` or ``"Y@x0"``) to values, ``(num_units, *event)``; 0 where missing.
+        missing: Key to a mask of the units whose value is missing; only keys that have some.
+        num_units: Number of units.
+        has_units: Whether the units were given (as rows); False for a single unnamed unit.
+        notes: Sentences for the reader.
+        labels: Names of the units, from a table's index.
+    """
+
+    values: Mapping[str, torch.Tensor]
+    missing: Mapping[str, torch.Tensor]
+    num_units: int
+    has_units: bool
+    notes: tuple[str, ...] = ()
+    labels: tuple[Any, ...] | None = None
+
+    def patterns(self) -> list[tuple[torch.Tensor | None, dict[str, torch.Tensor]]]:
+        """Split the units by which of their values are missing.
+
+        Returns:
+            Pairs of unit indices (None: all of them) and the evidence these units have.
+        """
+        if not self.missing:
+            return [(None, dict(self.values))]
+        masks = torch.stack(list(self.missing.values()), 1)
+        kinds, which = torch.unique(masks, dim=0, return_inverse=True)
+        result: list[tuple[torch.Tensor | None, dict[str, torch.Tensor]]] = []
+        for kind, absent in enumerate(kinds.tolist()):
+            units = (which == kind).nonzero().squeeze(1)
+            lacking = {key for key, gone in zip(self.missing, absent, strict=True) if gone}
+            kept = {k: v[units] for k, v in self.values.items() if k not in lacking}
+            result.append((units, kept))
+        return result
+
+
+def read_evidence(scm: SCM, source: Any, from_query: Mapping[str, Any]) -> Evidence:
+    """Bring evidence to tensors.
+
+    Args:
+        scm: The model.
+        source: None, a mapping from key to value (one value, or one per unit), or a table (one
+            row per unit).
+        from_query: Evidence that stands in the query: key to value.
+
+    Raises:
+        DataError: An unknown site, a category that is not there, units of unequal length, a shape
+            that does not fit, an infinite value.
+    """
+    raw, notes = _as_mapping(scm, source)
+    for key, value in from_query.items():
+        if key in raw:
+            raise DataError(
+                f"evidence on {key!r} stands both in the query and in evidence=; give it once"
+            )
+        raw[key] = value
+    columns = {key: _tensor(scm, key, value) for key, value in raw.items()}
+    lengths = {key: len(c.values) for key, c in columns.items() if c.has_units}
+    if len(set(lengths.values())) > 1:
+        raise DataError(
+            f"evidence has units of unequal number: {lengths}; expected one value per unit for "
+            "each site, or a single value"
+        )
+    num_units = next(iter(lengths.values()), 1)
+    if num_units == 0:
+        raise DataError("evidence has no rows; expected at least one unit")
+    values, missing = {}, {}
+    for key, column in columns.items():
+        values[key] = column.values.expand(num_units, *column.values.shape[1:])
+        absent = column.missing.expand(num_units)
+        if bool(absent.any()):
+            missing[key] = absent
+            notes.append(
+                f"{int(absent.sum())} of {num_units} units have no value of {key}, which was "
+                "treated as unobserved for them"
+            )
+    _check_possible(scm, values, missing)
+    _add_program_evidence(scm, values, num_units)
+    labels = _labels(source) if lengths else None
+    return Evidence(values, missing, num_units, bool(lengths), tuple(notes), labels)
+
+
+@dataclass(frozen=True)
+class _Column:
+    values: torch.Tensor
+    missing: torch.Tensor
+    has_units: bool
+
+
+def _as_mapping(scm: SCM, source: Any) -> tuple[dict[str, Any], list[str]]:
+    if source is None:
+        return {}, []
+    if isinstance(source, Mapping):
+        return {str(key): value for key, value in source.items()}, []
+    table = source if isinstance(source, Table) else Table.from_any(source)
+    sites = scm.structure.unit_sites
+    known = [name for name in table if name.split("@")[0] in sites]
+    left_out = [name for name in table if name not in known]
+    if not known:
+        raise DataError(
+            f"the evidence has the columns {', '.join(table)}, none of which is a site; the sites "
+            f"are {', '.join(sites)}"
+        )
+    notes = []
+    if left_out:
+        notes.append(f"the columns {', '.join(left_out)} are not sites and were not used")
+    return {name: table.column(name) for name in known}, notes
+
+
+def _tensor(scm: SCM, key: str, value: Any) -> _Column:
+    site = _site(scm, key)
+    if hasattr(value, "missing") and hasattr(value, "categories"):  # a column of a table
+        return _from_column(scm, key, site, value)
+    if isinstance(value, str):
+        value = scm.encode({key: value})[key]
+    if isinstance(value, list | tuple | np.ndarray) or hasattr(value, "to_numpy"):
+        value = _from_sequence(scm, key, value)
+    tensor = torch.as_tensor(value)
+    if tensor.dim() == len(site.event_shape):
+        tensor, has_units = tensor.unsqueeze(0), False
+    else:
+        has_units = True
+    if tuple(tensor.shape[1:]) != site.event_shape:
+        raise DataError(
+            f"the evidence on {key!r} has shape {tuple(tensor.shape)}; expected "
+            f"{site.event_shape} for one unit, or {('units', *site.event_shape)}"
+        )
+    return _checked(key, site, tensor, has_units, keep_dtype=isinstance(value, torch.Tensor))
+
+
+def _from_sequence(scm: SCM, key: str, value: Any) -> Any:
+    array = np.asarray(value)
+    if array.dtype.kind in "OUS":
+        texts = [v for v in array.ravel().tolist() if isinstance(v, str)]
+        if texts:
+            codes = {text: scm.encode({key: text})[key] for text in dict.fromkeys(texts)}
+            flat = [codes[v] if isinstance(v, str) else np.nan for v in array.ravel().tolist()]
+            return np.asarray(flat, dtype=float).reshape(array.shape)
+        array = np.asarray([np.nan if v is None else v for v in array.ravel()], dtype=float)
+    return np.ascontiguousarray(array)
+
+
+def _from_column(scm: SCM, key: str, site: Site, column: Any) -> _Column:
+    values, missing = column.values, column.missing
+    if column.categories is not None:
+        codes = [scm.encode({key: str(c)})[key] for c in column.categories]
+        values = torch.as_tensor(codes, device=values.device)[values.clamp_min(0)]
+    if values.is_floating_point() and missing is not None:
+        values = torch.where(missing, torch.nan, values)
+    checked = _checked(key, site, values, True, keep_dtype=False)
+    if missing is not None:
+        return _Column(checked.values, checked.missing | missing, True)
+    return checked
+
+
+def _checked(
+    key: str, site: Site, tensor: torch.Tensor, has_units: bool, *, keep_dtype: bool
+) -> _Column:
+    missing = torch.zeros(len(tensor), dtype=torch.bool, device=tensor.device)
+    if tensor.is_floating_point():
+        missing = torch.isnan(tensor)
+        if tensor.dim() > 1:
+            missing = missing.flatten(1).any(1)
+        tensor = torch.where(torch.isnan(tensor), 0.0, tensor)
+        if bool(torch.isinf(tensor).any()):
+            raise DataError(f"the evidence on {key!r} is infinite; give finite values")
+    if not site.dtype.is_floating_point:
+        whole = tensor.round() if tensor.is_floating_point() else tensor
+        if bool((whole != tensor).any()):
+            raise DataError(
+                f"the evidence on {key!r} is not a whole number, but the site holds {site.dtype}"
+            )
+        tensor = whole.to(site.dtype)
+    elif not (keep_dtype and tensor.is_floating_point()):
+        tensor = tensor.to(torch.get_default_dtype())
+    return _Column(tensor, missing, has_units)
+
+
+def _labels(source: Any) -> tuple[Any, ...] | None:
+    """Return a pandas index, unless it only counts."""
+    index = getattr(source, "index", None)
+    if index is None or callable(index) or type(index).__name__ == "RangeIndex":
+        return None
+    return tuple(index.tolist()) if index.nlevels == 1 and index.is_unique else None
+
+
+def _check_possible(
+    scm: SCM, values: Mapping[str, torch.Tensor], missing: Mapping[str, torch.Tensor]
+) -> None:
+    """Raise for evidence on a root site, or a Categorical, that its law rules out."""
+    for key, value in values.items():
+        site = _site(scm, key)
+        if site.kind != "sample" or len(site.plates) != 1:
+            continue
+        law = scm.laws.get(site.name)
+        if law is None or (site.parents and num_codes(law) is None):
+            continue
+        law = slice_batch(law, -1, 0, keepdim=True)
+        possible = law.support.check(value)
+        possible = possible.reshape(len(value), -1).all(1)
+        if key in missing:
+            possible = possible | missing[key]
+        if not bool(possible.all()):
+            unit = int((~possible).nonzero()[0])
+            raise ImpossibleEvidenceError(
+                f"the evidence {value[unit].tolist()} on {key!r} (unit {unit}) lies outside the "
+                f"support of its {site.family} law, so it has probability zero; check the value"
+            )
+
+
+def _site(scm: SCM, key: str) -> Site:
+    sites = scm.structure.sites
+    name = key if key in sites else key.rpartition("@")[0] or key
+    if name not in sites or not sites[name].is_unit:
+        raise DataError(
+            f"evidence names {key!r}, which is not a unit site of the program; it has "
+            f"{', '.join(scm.structure.unit_sites)}; check the spelling"
+        )
+    site = sites[name]
+    if len(site.plates) > 1:
+        raise DataError(
+            f"evidence on {key!r} is not supported: the site lies in the inner plate "
+            f"{site.plates[0]!r}; write it as one vector-valued site with .to_event(1)"
+        )
+    return site
+
+
+def _add_program_evidence(scm: SCM, values: dict[str, torch.Tensor], num_units: int) -> None:
+    """Take over what the program itself observes (``obs=`` or ``pyro.condition``)."""
+    names = [
+        name
+        for name, site in scm.structure.sites.items()
+        if site.is_observed and site.is_unit and name not in values
+    ]
+    if not names:
+        return
+    reader = _ObservedReader(frozenset(names))
+    with forked_rng(0), scm.running(), torch.no_grad(), reader:
+        scm.program(num_units)
+    for name, value in reader.values.items():
+        event = scm.structure.sites[name].event_shape
+        values[name] = value.expand(num_units, *event)
+
+
+class _ObservedReader(Messenger):
+    def __init__(self, names: frozenset[str]) -> None:
+        super().__init__()
+        self._names = names
+        self.values: dict[str, torch.Tensor] = {}
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["name"] in self._names:
+            self.values[msg["name"]] = msg["value"]

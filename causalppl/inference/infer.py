@@ -1,0 +1,217 @@
+"""One question to a model, one posterior."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from causalppl.exceptions import CausalPPLError, DataError, ProgramError, QueryError
+from causalppl.inference.answers import assemble, merge_patterns
+from causalppl.inference.choose import choose_engine
+from causalppl.inference.engine import Answer, Engine, Problem
+from causalppl.inference.evidence import Evidence, read_evidence
+from causalppl.inference.posterior import Posterior
+from causalppl.inference.prior import with_prior_parameters
+from causalppl.inference.question import Question, read_question
+from causalppl.programs.interventions import Interventions, on_units
+from causalppl.programs.scm import SCM
+from causalppl.programs.world_specs import split_world
+from causalppl.queries import Contrast, Query
+from causalppl.seeding import fresh_seed
+from causalppl.typing import Program
+
+_DRAWS = 1_000  # of a law, for each unit
+_SIMULATED = 1_000_000  # values of a variable behind one expectation
+_KEPT = 20_000_000  # draws of a variable that are held at once, over all units
+_WIDTH = 4_000_000  # parameter draws times units in one run
+_FEWEST_PARAMETER_DRAWS = 100
+
+
+def infer(
+    scm: SCM | Program,
+    query: str | Query | Contrast | Sequence[str],
+    *,
+    evidence: Any = None,
+    worlds: Mapping[str, Interventions] | None = None,
+    engine: Engine | None = None,
+    average: bool = False,
+    num_draws: int | None = None,
+    seed: int | None = None,
+    progress: bool | None = None,
+) -> Posterior:
+    """Answer a causal query with a model.
+
+    The latents of the program are inferred from the evidence, each site's noise is abducted
+    exactly, and the values under the interventions are predicted with the same noise. Nothing is
+    rejected.
+
+    Args:
+        scm: The model, or a Pyro program.
+        query: For example ``"E[Y | do(X=1)]"``, ``"P(Y_{X=0} | X=1, Y=2.3)"``,
+            ``"ETT(X: 1 vs 0 -> Y)"`` (see `causalppl.queries`); or a list of keys such as
+            ``["Y", "Y@x0"]`` with ``worlds``.
+        evidence: Beside the query: a mapping from site to value (one, or one per unit), or a table
+            with one row per unit. The factual world is meant, unless a key names another
+            (``"Y@x0"``). A missing value (NaN) is unobserved for that unit.
+        worlds: World name to interventions, for a list of keys; anything that `do` takes, and
+            `World`.
+        engine: How to compute; None takes the first exact engine that applies, else `Variational`.
+        average: Average an expectation over the units of the evidence.
+        num_draws: Draws for each unit and parameter draw; None chooses.
+        seed: Seed of all draws.
+        progress: Show progress bars; None: only for long work at a terminal or in a notebook.
+
+    Returns:
+        The posterior. An ``E`` query or contrast gives the posterior of the expectation: its
+        spread is that of the parameters (if the model has draws of them) or, for a model without
+        parameters, Monte Carlo error only (none with an exact engine). A ``P`` query gives the law
+        of the outcome, or the probability of an event.
+
+    Raises:
+        QueryError: The query names what is not there, or leaves a value open.
+        DataError: The evidence does not fit the program.
+        ImpossibleEvidenceError: The evidence has probability zero.
+        AssumptionError: ``engine`` cannot answer this query.
+
+    References:
+        Pearl (2009), Causality, chapter 7; Balke and Pearl (1994).
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def program():
+        ...     x = pyro.sample("X", dist.Normal(0.0, 1.0))
+        ...     return pyro.sample("Y", dist.Normal(2 * x, 1.0))
+        >>> infer(program, "E[Y_{X=0} | X=1, Y=3]").mean()["Y"]
+        1.0
+    """
+    if num_draws is not None and num_draws < 1:
+        raise DataError(f"num_draws is {num_draws}; expected at least 1")
+    model = scm if isinstance(scm, SCM) else SCM(scm)
+    used_seed = fresh_seed() if seed is None else seed
+    question = read_question(
+        model, query, worlds, has_unit_evidence=evidence is not None or _observes(model)
+    )
+    if average and not question.label:
+        raise QueryError("average=True is for expectations and probabilities, not for laws")
+    question, named = _term_keys(question, evidence)
+    read = read_evidence(question.scm, named, question.evidence)
+    _check_worlds_of(question, read)
+    question, notes = _with_parameters(question, read, used_seed)
+    parts = []
+    chosen: Engine | None = None
+    for units, values in read.patterns():
+        problem = _problem(question, values, units, read, num_draws, average)
+        try:
+            chosen = choose_engine(problem, engine)
+            answer = chosen.solve(problem, seed=used_seed, progress=_shows(progress))
+        except CausalPPLError:
+            raise
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise ProgramError(
+                f"the program fails on the values of this question ({question.text}): "
+                f"{type(error).__name__}: {str(error).strip().splitlines()[0]} A mechanism may not "
+                "be defined where evidence or interventions take it (a negative scale, an index "
+                "out of range); check them, or the program"
+            ) from error
+        parts.append((units, chosen.name, answer))
+    engines = tuple(dict.fromkeys(name for _, name, _ in parts))
+    merged: Answer = merge_patterns([(u, a) for u, _, a in parts], read.num_units)
+    told = (*notes, *read.notes, *merged.notes)
+    merged = replace(merged, notes=tuple(map(question.readable, told)))
+    return assemble(
+        question,
+        merged,
+        engine=" and ".join(engines),
+        has_units=read.has_units,
+        labels=read.labels,
+        average=average,
+        seed=used_seed,
+    )
+
+
+def _check_worlds_of(question: Question, read: Evidence) -> None:
+    sites = question.scm.structure.sites
+    for key in read.values:
+        world = split_world(key, sites)[1]
+        if world and world not in question.worlds:
+            raise DataError(
+                f"evidence names {key!r}, but there is no world {world!r}; the worlds are "
+                f"{', '.join(question.worlds) or 'none'}; name the term instead, as in 'Y_{{X=0}}'"
+            )
+
+
+def _problem(
+    question: Question,
+    values: Mapping[str, torch.Tensor],
+    units: torch.Tensor | None,
+    read: Evidence,
+    num_draws: int | None,
+    average: bool,
+) -> Problem:
+    num_units = read.num_units if units is None else len(units)
+    problem = Problem(
+        question.scm,
+        num_units,
+        {w: _of_units(question, w, units, read.num_units) for w in question.worlds},
+        values,
+        question.targets,
+        question.events,
+    )
+    return replace(problem, num_draws=num_draws or _default_draws(question, problem, average))
+
+
+def _default_draws(question: Question, problem: Problem, average: bool) -> int:
+    """Spend about the same work on every question, and never fewer draws than a law needs."""
+    parameter_draws = problem.num_parameter_draws
+    if not question.label:
+        wanted = max(1, _DRAWS // parameter_draws)
+        return max(min(wanted, _KEPT // (problem.num_units * parameter_draws)), min(wanted, 20))
+    budget = _SIMULATED // (parameter_draws * problem.num_units)
+    least = 1 if average or parameter_draws > 1 else _DRAWS
+    return max(least, min(budget, _SIMULATED // 10))
+
+
+def _of_units(
+    question: Question, world: str, units: torch.Tensor | None, num_units: int
+) -> Interventions:
+    """Pick the interventions of some units."""
+    if units is None:
+        return question.worlds[world]
+    sites = question.scm.structure.sites
+    return {
+        name: on_units(value, sites[name].event_dim, num_units, lambda v: v[units])
+        for name, value in question.worlds[world].items()
+    }
+
+
+def _term_keys(question: Question, evidence: Any) -> tuple[Question, Any]:
+    """Let evidence in another world be named by its term, as in ``{"Y_{X=0}": 1.0}``."""
+    if not isinstance(evidence, Mapping) or not any("_{" in str(key) for key in evidence):
+        return question, evidence
+    return question.with_terms(evidence)
+
+
+def _with_parameters(
+    question: Question, read: Evidence, seed: int
+) -> tuple[Question, tuple[str, ...]]:
+    scm, notes = with_prior_parameters(question.scm, read.values, seed)
+    draws = max((len(value) for value in scm.parameters.values()), default=1)
+    kept = max(_WIDTH // read.num_units, _FEWEST_PARAMETER_DRAWS)
+    if draws > kept:
+        every = torch.linspace(0, draws - 1, kept).round().long()
+        scm = scm.with_parameters({name: v[every] for name, v in scm.parameters.items()})
+        notes = (*notes, f"{kept} of the {draws} parameter draws were used, to bound memory")
+    return replace(question, scm=scm), notes
+
+
+def _observes(scm: SCM) -> bool:
+    return any(site.is_observed for site in scm.structure.sites.values())
+
+
+def _shows(progress: bool | None) -> bool:
+    if progress is not None:
+        return progress
+    import sys
+
+    return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -1,0 +1,209 @@
+"""Amortised: calibration, training once, files, and a million units."""
+
+import time
+import warnings
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from causalppl.exceptions import ConvergenceWarning, DataError, ProgramError
+from causalppl.inference.amortised import Amortised, TrainedAmortised
+from causalppl.inference.engine import Problem
+from causalppl.programs.scm import SCM
+
+
+def linear():
+    u = pyro.sample("U", dist.Normal(1.0, 2.0))
+    x = pyro.sample("X", dist.Normal(u, 1.0))
+    m = pyro.sample("M", dist.Normal(x - u, 0.5))
+    return pyro.sample("Y", dist.Normal(2 * m + u + x, 1.0))
+
+
+def skewed():
+    g = pyro.sample("G", dist.Gamma(2.0, 1.0))
+    h = pyro.sample("H", dist.LogNormal(0.0, 0.5))
+    pyro.sample("X", dist.Normal(g + h, 0.7))
+    return pyro.sample("Y", dist.Poisson(g * h))
+
+
+def mixture():
+    z = pyro.sample("Z", dist.Bernoulli(0.3))
+    c = pyro.sample("C", dist.OneHotCategorical(torch.tensor([0.2, 0.3, 0.5])))
+    u = pyro.sample("U", dist.Normal(2 * z + c[..., 0], 1.0))
+    return pyro.sample("X", dist.Normal(u, 1.0))
+
+
+def hierarchy(n):
+    a = pyro.sample("a", dist.Normal(0.0, 2.0))
+    with pyro.plate("units", n):
+        u = pyro.sample("U", dist.Normal(a, 1.0))
+        return pyro.sample("X", dist.Normal(u, 1.0))
+
+
+def check_calibrated(engine, program, latent):
+    scm = SCM(program)
+    truth = scm.sample(1000, seed=1)
+    problem = Problem(
+        scm, 1000, {}, {k: truth[k] for k in ("X", "Y")}, latent, num_draws=500
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # one or two of 256 units
+        answer = engine.solve(problem, seed=0)
+    for key in latent:
+        draws = answer.draws[key][0]
+        weights = torch.full_like(draws, 1 / len(draws))
+        if answer.log_weights is not None:
+            weights = torch.softmax(answer.log_weights[0], 0)
+        below = (weights * (draws < truth[key])).sum(0)
+        # 1,000 units: 87 to 93 % is more than three standard errors
+        assert 0.87 <= float(((below > 0.05) & (below < 0.95)).float().mean()) <= 0.93
+    return answer
+
+
+def test_intervals_are_calibrated_where_the_program_is_linear_gaussian():
+    # the regression that the network starts from is the posterior already
+    answer = check_calibrated(Amortised(num_steps=100), linear, ("U", "M"))
+    assert answer.diagnostics["khat"] < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "engine", [Amortised(), Amortised(correct=True), Amortised(flow=True, num_steps=500)],
+    ids=["gaussian", "corrected", "flow"],
+)  # fmt: skip
+def test_intervals_are_calibrated_where_the_posterior_is_skewed(engine):
+    check_calibrated(engine, skewed, ("G", "H"))
+
+
+def test_it_is_trained_once_and_answers_problems_of_any_size():
+    scm = SCM(linear)
+    engine = Amortised(num_steps=50, num_simulations=4096).train(scm, ["X", "Y"], seed=0)
+    for n in (1, 7):
+        x, y = torch.linspace(-1.0, 1.0, n), torch.ones(n)
+        problem = Problem(scm, n, {"x0": {"X": 0.0}}, {"Y": y, "X": x}, ("U", "Y@x0"), num_draws=50)
+        assert engine.solve(problem, seed=0).draws["Y@x0"].shape == (1, 50, n)
+    assert len(engine.history["loss"]) == 50
+    other = Problem(scm, 1, {}, {"X": torch.ones(1)}, ("U",))
+    assert "trained for evidence on X, Y, and the evidence is on X" in engine.refusal(other)
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_a_saved_guide_answers_the_same(tmp_path, flow):
+    scm = SCM(mixture)
+    settings = Amortised(num_steps=20, num_simulations=2048, flow=flow, hidden=(16,))
+    engine = settings.train(scm, ["X"], seed=0)
+    engine.save(tmp_path / "guide.pt")
+    loaded = TrainedAmortised.load(tmp_path / "guide.pt")
+    problem = Problem(scm, 3, {}, {"X": torch.arange(3.0)}, ("U", "C", "Z"), num_draws=50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it was hardly trained
+        first, second = engine.solve(problem, seed=1), loaded.solve(problem, seed=1)
+    for key in ("U", "C", "Z"):
+        assert bool((first.draws[key] == second.draws[key]).all())
+    assert loaded.history == engine.history
+
+
+class Payload:
+    def __reduce__(self):
+        return (pytest.fail, ("code ran while loading",))
+
+
+def test_loading_runs_no_code_from_the_file(tmp_path):
+    torch.save({"format": 1, "spec": Payload()}, tmp_path / "bad.pt")
+    with pytest.raises(Exception, match=r"[Ww]eights.only|Unsupported") as caught:
+        TrainedAmortised.load(tmp_path / "bad.pt")
+    assert "code ran" not in str(caught.value)
+    torch.save({"format": 99}, tmp_path / "other.pt")
+    with pytest.raises(DataError, match="not a trained guide of format 1"):
+        TrainedAmortised.load(tmp_path / "other.pt")
+
+
+def test_discrete_latents_have_a_head_of_their_own():
+    scm, x = SCM(mixture), torch.tensor([-1.0, 3.0])
+    problem = Problem(scm, 2, {}, {"X": x}, ("Z", "C", "U"), num_draws=4000)
+    answer = Amortised(num_steps=300).solve(problem, seed=0)
+    prior = torch.tensor([[0.7, 0.3]]).T * torch.tensor([[0.2, 0.8]])  # Z by whether C is the first
+    loc = torch.tensor([[1.0, 0.0], [3.0, 2.0]])
+    joint = prior[..., None] * dist.Normal(loc[..., None], 2**0.5).log_prob(x).exp()
+    joint = joint / joint.sum((0, 1))
+    assert answer.draws["C"].shape == (1, 4000, 2, 3)
+    assert bool((answer.draws["C"].sum(-1) == 1).all())
+    assert answer.draws["Z"].mean(1)[0].numpy() == pytest.approx(joint[1].sum(0).numpy(), abs=0.06)
+    first = answer.draws["C"][0, ..., 0].mean(0)
+    assert first.numpy() == pytest.approx(joint[:, 0].sum(0).numpy(), abs=0.06)
+
+
+def test_parameter_draws_are_inputs():
+    a = torch.linspace(-3.0, 3.0, 400)
+    scm, x = SCM(hierarchy).with_parameters({"a": a}), torch.tensor([0.0, 2.0])
+    engine = Amortised(num_steps=100).train(scm, ["X"], seed=0)
+    # a model with fewer draws is answered by the same guide
+    few = SCM(hierarchy).with_parameters({"a": torch.tensor([-2.0, 0.5])})
+    answer = engine.solve(Problem(few, 2, {}, {"X": x}, ("U",), num_draws=1000), seed=0)
+    expected = (torch.tensor([[-2.0], [0.5]]) + x) / 2
+    assert answer.draws["U"].mean(1).numpy() == pytest.approx(expected.numpy(), abs=0.15)
+    assert "takes draws of a" in engine.refusal(Problem(SCM(hierarchy), 2, {}, {"X": x}, ("U",)))
+
+
+def test_an_untrained_guide_is_reported_by_its_khat():
+    truth = SCM(skewed).sample(300, seed=0)
+    seen = {key: truth[key] for key in ("X", "Y")}
+    problem = Problem(SCM(skewed), 300, {}, seen, ("G",), num_draws=10)
+    with pytest.warns(ConvergenceWarning, match="of 256 units"):
+        answer = Amortised(num_steps=1).solve(problem, seed=0)
+    assert answer.diagnostics["khat"] > 0.7
+
+
+def test_what_cannot_be_amortised_is_refused_by_name():
+    x = torch.tensor([1.0, 2.0])
+    assert "parameters a have no draws" in Amortised().refusal(
+        Problem(SCM(hierarchy), 2, {}, {"X": x}, ("U",))
+    )
+    by_unit = Problem(SCM(linear), 2, {"w": {"X": x}}, {"Y@w": x}, ("U",))
+    assert "differs between units" in Amortised().refusal(by_unit)
+
+    def many():
+        z = [pyro.sample(f"Z{i}", dist.Bernoulli(0.5)) for i in range(7)]
+        pyro.sample("X", dist.Normal(sum(z), 1.0))
+
+    with pytest.raises(ProgramError, match="128 combinations, more than the 64"):
+        Amortised().train(SCM(many), ["X"], seed=0)
+    with pytest.raises(DataError, match="evidence names 'Q'"):
+        Amortised().train(SCM(linear), ["Q"], seed=0)
+
+
+def test_heavy_tails_and_categories_are_tamed():
+    def program():
+        k = pyro.sample("K", dist.Categorical(torch.ones(5)))
+        scale = torch.tensor([1.0, 5.0, 0.2, 3.0, 0.5])[k]
+        u = pyro.sample("U", dist.Normal(scale, 0.3))
+        pyro.sample("X", dist.StudentT(1.0, u, 1.0))
+
+    scm = SCM(program)
+    truth = scm.sample(2000, seed=0)
+    seen = {"K": truth["K"], "X": truth["X"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        answer = Amortised(num_steps=300).solve(
+            Problem(scm, 2000, {}, seen, ("U",), num_draws=100), seed=0
+        )
+    left = truth["U"] - answer.draws["U"][0].mean(0)
+    assert float(left.abs().max()) < 2.0  # 0.3 is the spread within a category
+    assert float(left.std()) < 0.33
+
+
+@pytest.mark.slow
+def test_a_million_units_take_seconds():
+    scm = SCM(skewed)
+    engine = Amortised(num_steps=100).train(scm, ["X", "Y"], seed=0)
+    truth = scm.sample(1_000_000, seed=1)
+    seen = {key: truth[key] for key in ("X", "Y")}
+    problem = Problem(scm, 1_000_000, {"x0": {"X": 0.0}}, seen, ("Y@x0",), num_draws=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        began = time.perf_counter()
+        answer = engine.solve(problem, seed=0)
+    assert answer.draws["Y@x0"].shape == (1, 1, 1_000_000)
+    assert time.perf_counter() - began < 20  # 1e5 per second is 10; 2 s on an idle core
