@@ -107,6 +107,9 @@ def assemble(
             value, error = value.mean(1), None if error is None else _mean_error(error)
         elif not has_units:
             value, error = value.squeeze(1), None if error is None else error.squeeze(0)
+        if error is not None and len(value) > 1 and bool((error > 0).any()):
+            value, note = _without_noise(value, error)
+            fields = {**fields, "is_exact": False, "notes": (*fields["notes"], note)}
         has_units = has_units and not average
         return _of_numbers(question.label, value, error, has_units, fields)
     return _of_laws(question, answer, has_units, fields)
@@ -126,8 +129,8 @@ def _check_finite(name: str, value: torch.Tensor) -> None:
 def _number(question: Question, answer: Answer) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return the number asked for and its Monte Carlo standard error.
 
-    The number has shape ``(parameter draws, units, *event)``; the error ``(units, *event)``, where
-    there is a single parameter draw and the number is not exact.
+    The number has shape ``(parameter draws, units, *event)``; the error ``(units, *event)``, the
+    root mean square over parameter draws, where the number is not exact.
     """
     if question.expectation:
         if all(key in answer.means for _, key in question.expectation):
@@ -141,10 +144,25 @@ def _number(question: Question, answer: Answer) -> tuple[torch.Tensor, torch.Ten
     values = values.double()  # many small weights: float32 would lose some of their sum
     weights = _normalised(answer, values)
     mean = (weights * values).sum(1)
-    if len(values) > 1:
-        return mean, None
+    if values.shape[1] == 1 and not answer.is_exact:
+        return mean, None  # one draw tells nothing of its error
     spread = (weights**2 * (values - mean.unsqueeze(1)) ** 2).sum(1)
-    return mean, spread[0].sqrt()
+    unbiased = values.shape[1] / max(values.shape[1] - 1, 1)
+    return mean, (unbiased * spread.mean(0)).sqrt()
+
+
+def _without_noise(value: torch.Tensor, error: torch.Tensor) -> tuple[torch.Tensor, str]:
+    """Take the Monte Carlo variance of each parameter draw's number out of their spread.
+
+    The variance over parameter draws is that of the posterior plus the mean variance of the inner
+    averages; shrinking towards the mean leaves the former.
+    """
+    centre, variance = value.mean(0), value.var(0)
+    left = ((variance - error**2) / variance.clamp_min(1e-300)).clamp_min(0.0)
+    note = "the Monte Carlo variance of simulated averages was taken out of the spread"
+    if bool((left < 0.2).any()):
+        note += "; most of it was such variance, so the spread is rough: raise num_draws"
+    return centre + (value - centre) * left.sqrt(), note
 
 
 def sum_of(question: Question, parts: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -51,8 +51,8 @@ def fit(
         FitError: The optimiser met numbers that are not finite.
 
     Warns:
-        ConvergenceWarning: The guide does not match the posterior (k-hat above 0.7), the fit was
-            still moving, or chains disagree.
+        ConvergenceWarning: The guide does not match the posterior (k-hat above 0.7, unless the
+            importance efficiency is above 95 %), the fit was still moving, or chains disagree.
 
     References:
         Kucukelbir et al. (2017), Automatic differentiation variational inference.

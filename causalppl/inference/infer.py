@@ -47,7 +47,9 @@ def infer(
     rejected.
 
     Args:
-        scm: The model, or a Pyro program.
+        scm: The model, or a Pyro program. Draws of its parameters (from `fit`) are taken as they
+            are: evidence given here does not update them, which is right for a unit that was among
+            the data, or next to data so large that one unit more tells little.
         query: For example ``"E[Y | do(X=1)]"``, ``"P(Y_{X=0} | X=1, Y=2.3)"``,
             ``"ETT(X: 1 vs 0 -> Y)"`` (see `causalppl.queries`); or a list of keys such as
             ``["Y", "Y@x0"]`` with ``worlds``.
@@ -56,7 +58,8 @@ def infer(
             (``"Y@x0"``). A missing value (NaN) is unobserved for that unit.
         worlds: World name to interventions, for a list of keys; anything that `do` takes, and
             `World`.
-        engine: How to compute; None takes the first exact engine that applies, else `Variational`.
+        engine: How to compute; None takes the first exact engine that applies, else `Importance`
+            where a pilot shows the evidence to be common, else `Variational`.
         average: Average an expectation over the units of the evidence.
         num_draws: Draws for each unit and parameter draw; None chooses.
         seed: Seed of all draws.
@@ -97,7 +100,10 @@ def infer(
     question, named = _term_keys(question, evidence)
     read = read_evidence(question.scm, named, question.evidence)
     _check_worlds_of(question, read)
+    is_fitted = bool(question.scm.parameters)
     question, notes = _with_parameters(question, read, used_seed)
+    if is_fitted and read.values:
+        notes = (*notes, "the parameters' draws were not updated by this evidence")
     parts = []
     chosen: Engine | None = None
     for units, values in read.patterns():
@@ -167,9 +173,12 @@ def _default_draws(question: Question, problem: Problem, average: bool) -> int:
     if not question.label:
         wanted = max(1, _DRAWS // parameter_draws)
         return max(min(wanted, _KEPT // (problem.num_units * parameter_draws)), min(wanted, 20))
-    budget = _SIMULATED // (parameter_draws * problem.num_units)
-    least = 1 if average or parameter_draws > 1 else _DRAWS
-    return max(least, min(budget, _SIMULATED // 10))
+    width = parameter_draws * problem.num_units
+    if parameter_draws == 1:
+        return max(_DRAWS, min(_SIMULATED // width, _SIMULATED // 10))
+    # at least two, so that the error of the inner average is known and can be taken out
+    least = 2 if average else min(25, max(2, 10 * _KEPT // (4 * width)))
+    return max(least, 3 * _SIMULATED // width)
 
 
 def _of_units(

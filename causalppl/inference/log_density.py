@@ -87,7 +87,8 @@ class LogDensity:
         nesting = self.structure.plate_nesting
         elbo = TraceEnum_ELBO(max_plate_nesting=nesting)
         model = config_enumerate(lambda: self._run(handler, rows, "evaluated"), "parallel")
-        if torch.is_grad_enabled():
+        # NUTS evaluates tensors without gradients while gradients are on
+        if torch.is_grad_enabled() and (shared.requires_grad or local.requires_grad):
             loss = elbo.differentiable_loss(model, lambda: None)
         else:
             loss = elbo.loss(model, lambda: None)

@@ -19,6 +19,9 @@ RHAT_LIMIT = 1.01
 """Above this R-hat chains have not mixed (Vehtari et al. 2021)."""
 
 
+_LEAST_ESS = 50  # below it not even the mean is to be trusted
+
+
 @dataclass(frozen=True)
 class NUTS(Engine):
     """Sample the latents with the no-U-turn sampler, discrete latents summed out.
@@ -157,6 +160,8 @@ class NUTS(Engine):
         problems = []
         if self.num_chains > 1 and worst > RHAT_LIMIT:
             problems.append(f"R-hat is {worst:.3f}, above {RHAT_LIMIT}: the chains disagree")
+        if least < _LEAST_ESS:
+            problems.append(f"the effective number of draws is {least:.0f}, below {_LEAST_ESS}")
         if divergences:
             problems.append(f"{divergences} of {len(draws) * draws.shape[1]} steps diverged")
         if problems:

@@ -610,3 +610,17 @@ class TestIsolation:
         assert draws.is_cuda
         mean, covariance = (value.cpu() for value in regression_posterior(data))
         assert_is_posterior(draws.cpu(), mean, covariance)
+
+
+@pytest.mark.filterwarnings("ignore:r-hat")  # 40 draws are few
+def test_nuts_fits_programs_with_discrete_latents():
+    def program(n):
+        d = pyro.sample("d", dist.Normal(0.0, 3.0))
+        with pyro.plate("units", n):
+            u = pyro.sample("U", dist.Bernoulli(0.5))
+            pyro.sample("Y", dist.Normal(d * u, 0.2))
+
+    method = NUTSFit(num_draws=40, num_warmup=40, num_chains=1)
+    data = {"Y": torch.tensor([0.0, 0.1, 2.0, 2.1, -0.1, 1.9])}
+    fitted = SCM(program, observed=["Y"]).fit(data, method=method, seed=0, progress=False)
+    assert float(fitted.parameters["d"].mean()) == pytest.approx(2.0, abs=0.5)

@@ -405,3 +405,20 @@ def test_notes_speak_of_terms_not_of_internal_names():
     evidence = {"Y_{X=1}": [3.0, float("nan")], "X": [0.0, 1.0]}
     found = cp.infer(mediated, "E[Y_{X=0}]", evidence=evidence)
     assert "1 of 2 units have no value of Y_{X=1}" in found.notes[0]
+
+
+def test_the_spread_of_a_fitted_model_is_that_of_its_parameters_not_of_the_simulation():
+    def program(n):
+        p = pyro.sample("p", dist.Beta(1.0, 1.0))
+        with pyro.plate("units", n):
+            pyro.sample("Z", dist.Normal(0.0, 1.0))
+            pyro.sample("Y", dist.Poisson(1 + 6 * p))
+
+    draws = 0.5 + 0.01 * torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    scm = cp.SCM(program).with_parameters({"p": draws})
+    exact = float((1 + 6 * draws).std())
+    alone = cp.infer(scm, "E[Y]", seed=0)
+    assert alone.sd()["Y"] == pytest.approx(exact, rel=0.15)
+    assert not alone.is_exact
+    many = cp.infer(scm, "E[Y]", evidence={"Z": [0.5] * 40}, num_draws=2000, seed=0)
+    assert many.sd()["Y"] == pytest.approx([exact] * 40, rel=0.4)
