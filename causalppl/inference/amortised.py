@@ -279,7 +279,16 @@ class TrainedAmortised(Engine):
         Raises:
             DataError: The file is not one of these.
         """
-        found = torch.load(path, weights_only=True)
+        try:
+            found = torch.load(path, weights_only=True)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # torch raises a different one for each kind of junk
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise DataError(
+                f"{path!s} cannot be read as a trained guide ({reason}); expected a file that "
+                "TrainedAmortised.save wrote"
+            ) from error
         if not isinstance(found, dict) or found.get("format") != _FORMAT:
             raise DataError(
                 f"{path!s} is not a trained guide of format {_FORMAT}; save it again with this "

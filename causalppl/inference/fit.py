@@ -1,10 +1,13 @@
 """Parameters of a program from data."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyro
+import torch
 
 from causalppl.exceptions import DataError, ProgramError
+from causalppl.inference.fit_checks import warn
 from causalppl.inference.fit_method import FitMethod, FitRecord, FitTask, is_shown
 from causalppl.inference.log_density import LogDensity, defaults_of
 from causalppl.inference.svi_fit import SVIFit
@@ -88,9 +91,27 @@ def fit(
         notes=(*read.notes, *fitted.notes),
     )
     draws = {name: value.detach() for name, value in fitted.draws.items()}
+    _warn_of_points(model, draws)
     result = model.with_parameters(draws, learned=fitted.learned, record=record)
     result.categories = dict(read.categories)
     return result
+
+
+def _warn_of_points(scm: SCM, draws: Mapping[str, torch.Tensor]) -> None:
+    """Say so where a guide (AutoDelta, say) gave a point instead of a posterior."""
+    sites = scm.structure.sites
+    points = [
+        name
+        for name, value in draws.items()
+        if sites[name].kind == "sample" and value.is_floating_point()
+        # a single draw is a point too
+        if bool((value == value[:1]).all())
+    ]
+    if points:
+        warn(
+            f"all draws of {', '.join(points)} are equal, so answers will show no uncertainty "
+            "about them; use a guide that is not a point, and more than one draw"
+        )
 
 
 def _check_there_is_something(scm: SCM) -> None:

@@ -207,3 +207,9 @@ def test_a_million_units_take_seconds():
         answer = engine.solve(problem, seed=0)
     assert answer.draws["Y@x0"].shape == (1, 1, 1_000_000)
     assert time.perf_counter() - began < 20  # 1e5 per second is 10; 2 s on an idle core
+
+
+def test_a_file_that_is_no_guide_is_named(tmp_path):
+    (tmp_path / "junk").write_text("hello")
+    with pytest.raises(DataError, match="cannot be read as a trained guide"):
+        TrainedAmortised.load(tmp_path / "junk")

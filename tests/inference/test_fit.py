@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.infer.autoguide import AutoMultivariateNormal, AutoNormal
+from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal, AutoNormal
 from pyro.nn import PyroModule
 from torch.distributions import constraints
 
@@ -624,3 +624,14 @@ def test_nuts_fits_programs_with_discrete_latents():
     data = {"Y": torch.tensor([0.0, 0.1, 2.0, 2.1, -0.1, 1.9])}
     fitted = SCM(program, observed=["Y"]).fit(data, method=method, seed=0, progress=False)
     assert float(fitted.parameters["d"].mean()) == pytest.approx(2.0, abs=0.5)
+
+
+def test_a_point_guide_is_told_from_a_posterior():
+    def program(n):
+        mu = pyro.sample("mu", dist.Normal(0.0, 10.0))
+        with pyro.plate("units", n):
+            pyro.sample("Y", dist.Normal(mu, 2.0))
+
+    method = SVIFit(guide=AutoDelta, num_draws=20, num_steps=50)
+    with pytest.warns(ConvergenceWarning, match="all draws of mu are equal"):
+        fit(program, {"Y": torch.arange(10.0)}, method=method, seed=0, progress=False)
