@@ -13,6 +13,8 @@ name                        what it does
 ``Query``, ``Contrast``     causal questions, with a text form
 ``parse_query``             read either from text
 ``ADMG``                    causal diagrams
+``identify``, ``Estimand``  answer a query with a diagram: a formula, or why there is none
+``Domain``                  another population, for ``identify``
 ``infer``                   answer a query with a model
 ``fit``                     infer a model's parameters from data
 ``Posterior``               the answer: draws, exact laws, summary, diagnostics
@@ -27,6 +29,7 @@ name                        what it does
 """
 
 from causalppl.graphs import ADMG
+from causalppl.identification import Domain, Estimand, identify
 from causalppl.inference import (
     NUTS,
     Amortised,
@@ -51,7 +54,9 @@ __all__ = [
     "Amortised",
     "ClosedForm",
     "Contrast",
+    "Domain",
     "Enumeration",
+    "Estimand",
     "Gaussian",
     "GumbelMax",
     "Importance",
@@ -65,6 +70,7 @@ __all__ = [
     "World",
     "do",
     "fit",
+    "identify",
     "infer",
     "parse_query",
     "twin_worlds",

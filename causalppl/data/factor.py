@@ -273,7 +273,7 @@ class Factor:
         values = self.align(present).values
         batch = values.shape[: values.dim() - len(present)]
         sizes = [len(self.states[name]) if name in self.names else 1 for name in names]
-        return values.reshape(*batch, *sizes)
+        return values.reshape((*batch, *sizes))
 
     def _cut(self, name: str, state: "Value | Tensor") -> "Factor":
         kept = tuple(other for other in self.names if other != name)

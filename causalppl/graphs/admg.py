@@ -245,6 +245,40 @@ class ADMG(MixedGraph):
             "remove one of these edges, or write <-> if both share a latent cause"
         )
 
+    def in_canonical_order(self) -> "ADMG":
+        """Return the same diagram with causes first, and ties sorted by name.
+
+        Equal diagrams get the same order of nodes, however they were written down, and a set of
+        earlier nodes is a mask of lower bits.
+
+        Example:
+            >>> ADMG.parse("B -> A; C").in_canonical_order().nodes
+            ('B', 'A', 'C')
+        """
+        rank = sorted(range(len(self.nodes)), key=self.nodes.__getitem__)
+        place = {old: new for new, old in enumerate(rank)}
+        waiting = [parents.bit_count() for parents in self.parent_masks]
+        ready = sum(1 << place[i] for i, count in enumerate(waiting) if not count)
+        order = []
+        while ready:
+            low = ready & -ready
+            ready ^= low
+            order.append(rank[low.bit_length() - 1])
+            for child in iterate_bits(self.child_masks[order[-1]]):
+                waiting[child] -= 1
+                if not waiting[child]:
+                    ready |= 1 << place[child]
+        if order == list(range(len(order))):
+            return self
+        bit = [0] * len(order)
+        for new, old in enumerate(order):
+            bit[old] = 1 << new
+        return ADMG._from_masks(
+            [self.nodes[i] for i in order],
+            [union(self.parent_masks[i], bit) for i in order],
+            [union(self.sibling_masks[i], bit) for i in order],
+        )
+
     def districts(self) -> tuple[frozenset[str], ...]:
         """Split the nodes into districts: connected by bidirected edges, ordered by first node."""
         return self._districts

@@ -75,6 +75,7 @@ def assemble(
     average: bool,
     seed: int,
     labels: tuple[Any, ...] | None = None,
+    parameter_weights: torch.Tensor | None = None,
 ) -> Posterior:
     """Turn an engine's answer into the posterior of what was asked.
 
@@ -86,6 +87,7 @@ def assemble(
         average: Average over units.
         seed: The seed that was used.
         labels: Names of the units.
+        parameter_weights: Normalised log weights of the parameter draws; None: equal.
     """
     fields: dict[str, Any] = {
         "query": question.text,
@@ -93,7 +95,7 @@ def assemble(
         "is_exact": answer.is_exact,
         "assumptions": _assumptions(question),
         "couplings": question.couplings(),
-        "diagnostics": {k: v for k, v in answer.diagnostics.items() if k != "is_mcmc"},
+        "diagnostics": _diagnostics(question, answer, average),
         "notes": answer.notes,
         "seed": seed,
         "is_mcmc": bool(answer.diagnostics.get("is_mcmc", False)),
@@ -108,11 +110,31 @@ def assemble(
         elif not has_units:
             value, error = value.squeeze(1), None if error is None else error.squeeze(0)
         if error is not None and len(value) > 1 and bool((error > 0).any()):
-            value, note = _without_noise(value, error)
+            value, note = _without_noise(value, error, parameter_weights)
             fields = {**fields, "is_exact": False, "notes": (*fields["notes"], note)}
+        elif error is not None:
+            bias = fields["diagnostics"].get(f"bias({question.label})", 0.0)
+            error = (error**2 + bias**2).sqrt()
         has_units = has_units and not average
-        return _of_numbers(question.label, value, error, has_units, fields)
-    return _of_laws(question, answer, has_units, fields)
+        return _of_numbers(question.label, value, error, has_units, fields, parameter_weights)
+    return _of_laws(question, answer, has_units, fields, parameter_weights)
+
+
+def _diagnostics(question: Question, answer: Answer, average: bool) -> dict[str, Any]:
+    """Name an engine's diagnostics by what was asked; the bias of a sum is that of its parts."""
+    found = {k: v for k, v in answer.diagnostics.items() if k != "is_mcmc" and "bias(" not in k}
+    kind = "average_bias" if average else "bias"
+    parts = [(weight, key) for weight, key in question.expectation]
+    if question.events:
+        parts = [(1.0, "events")]
+    named = {name: [(1.0, key)] for name, key in question.variables.items()}
+    if question.label:
+        named = {question.label: parts}
+    for name, terms in named.items():
+        sizes = [(abs(w), f"{kind}({key})") for w, key in terms]
+        if sizes and all(key in answer.diagnostics for _, key in sizes):
+            found[f"bias({name})"] = sum(size * answer.diagnostics[key] for size, key in sizes)
+    return found
 
 
 def _check_finite(name: str, value: torch.Tensor) -> None:
@@ -151,13 +173,19 @@ def _number(question: Question, answer: Answer) -> tuple[torch.Tensor, torch.Ten
     return mean, (unbiased * spread.mean(0)).sqrt()
 
 
-def _without_noise(value: torch.Tensor, error: torch.Tensor) -> tuple[torch.Tensor, str]:
+def _without_noise(
+    value: torch.Tensor, error: torch.Tensor, log_weights: torch.Tensor | None
+) -> tuple[torch.Tensor, str]:
     """Take the Monte Carlo variance of each parameter draw's number out of their spread.
 
     The variance over parameter draws is that of the posterior plus the mean variance of the inner
     averages; shrinking towards the mean leaves the former.
     """
     centre, variance = value.mean(0), value.var(0)
+    if log_weights is not None:
+        weights = log_weights.to(value).exp().reshape(-1, *[1] * (value.dim() - 1))
+        centre = (weights * value).sum(0)
+        variance = (weights * (value - centre) ** 2).sum(0)
     left = ((variance - error**2) / variance.clamp_min(1e-300)).clamp_min(0.0)
     note = "the Monte Carlo variance of simulated averages was taken out of the spread"
     if bool((left < 0.2).any()):
@@ -196,11 +224,14 @@ def _of_numbers(
     error: torch.Tensor | None,
     has_units: bool,
     fields: dict[str, Any],
+    log_weights: torch.Tensor | None,
 ) -> Posterior:
     if len(value) > 1:  # the spread over parameter draws is the posterior
         event = [f"{label}_dim_{i}" for i in range(1, value.dim() - has_units)]
         dims = {label: ["units", *event] if has_units else event}
-        return Posterior.from_draws({label: value.unsqueeze(0)}, dims=dims, **fields)
+        logs = None if log_weights is None else log_weights.unsqueeze(0)
+        draws = {label: value.unsqueeze(0)}
+        return Posterior.from_draws(draws, dims=dims, log_weights=logs, **fields)
     law: Law = PointLaw(value[0])
     # an error at the level of rounding means that every draw gave the same number
     scale = _ROUNDING * value[0].abs().clamp_min(1.0)
@@ -212,7 +243,11 @@ def _of_numbers(
 
 
 def _of_laws(
-    question: Question, answer: Answer, has_units: bool, fields: dict[str, Any]
+    question: Question,
+    answer: Answer,
+    has_units: bool,
+    fields: dict[str, Any],
+    parameter_weights: torch.Tensor | None,
 ) -> Posterior:
     draws, dims = {}, {}
     laws = {
@@ -237,7 +272,7 @@ def _of_laws(
             for name, key in question.variables.items()
             if key in answer.laws
         }
-    weights = answer.log_weights
+    weights = _joint_weights(answer, parameter_weights)
     if weights is not None:
         weights = weights.reshape(1, -1, weights.shape[2])
         weights = weights if has_units else weights.squeeze(2)
@@ -249,6 +284,18 @@ def _of_laws(
     return Posterior.from_draws(
         draws, dims=dims, laws=laws, categories=categories, log_weights=weights, **fields
     )
+
+
+def _joint_weights(answer: Answer, outer: torch.Tensor | None) -> torch.Tensor | None:
+    """Weights of parameter draws and of the draws under each, ``(draws, inner draws, units)``."""
+    if outer is None or not answer.draws:
+        return answer.log_weights
+    value = next(iter(answer.draws.values()))
+    inner = answer.log_weights
+    if inner is None:
+        inner = outer.new_zeros(1, *value.shape[1:3])
+    inner = inner.double().log_softmax(1).expand(len(value), *value.shape[1:3])
+    return inner + outer.to(inner.device).reshape(-1, 1, 1)
 
 
 def _single(law: Law) -> Law:

@@ -10,10 +10,10 @@ from pyro.poutine.messenger import Messenger
 
 from causalppl.data.table import Table
 from causalppl.exceptions import DataError, ImpossibleEvidenceError
-from causalppl.programs.do import num_codes
 from causalppl.programs.scm import SCM
 from causalppl.programs.slicing import slice_batch
 from causalppl.programs.structure import Site
+from causalppl.programs.targets import num_codes
 from causalppl.seeding import forked_rng
 
 
@@ -92,6 +92,7 @@ def read_evidence(scm: SCM, source: Any, from_query: Mapping[str, Any]) -> Evide
         absent = column.missing.expand(num_units)
         if bool(absent.any()):
             missing[key] = absent
+            notes.extend(_partial_note(key, column, num_units))
             notes.append(
                 f"{int(absent.sum())} of {num_units} units have no value of {key}, which was "
                 "treated as unobserved for them"
@@ -107,6 +108,18 @@ class _Column:
     values: torch.Tensor
     missing: torch.Tensor
     has_units: bool
+    is_partial: torch.Tensor | None = None  # units that lack some entries of a vector, not all
+
+
+def _partial_note(key: str, column: _Column, num_units: int) -> list[str]:
+    if column.is_partial is None or not bool(column.is_partial.any()):
+        return []
+    count = int(column.is_partial.expand(num_units).sum())
+    return [
+        f"{count} of {num_units} units have only some of the entries of the vector {key}: for "
+        "them the whole vector was left out, the entries that they have included; write its "
+        "entries as sites of their own to use these"
+    ]
 
 
 def _as_mapping(scm: SCM, source: Any) -> tuple[dict[str, Any], list[str]]:
@@ -171,7 +184,7 @@ def _from_column(scm: SCM, key: str, site: Site, column: Any) -> _Column:
         values = torch.where(missing, torch.nan, values)
     checked = _checked(key, site, values, True, keep_dtype=False)
     if missing is not None:
-        return _Column(checked.values, checked.missing | missing, True)
+        return _Column(checked.values, checked.missing | missing, True, checked.is_partial)
     return checked
 
 
@@ -179,10 +192,13 @@ def _checked(
     key: str, site: Site, tensor: torch.Tensor, has_units: bool, *, keep_dtype: bool
 ) -> _Column:
     missing = torch.zeros(len(tensor), dtype=torch.bool, device=tensor.device)
+    partial = missing
     if tensor.is_floating_point():
         missing = torch.isnan(tensor)
         if tensor.dim() > 1:
-            missing = missing.flatten(1).any(1)
+            entries = missing.flatten(1)
+            missing = entries.any(1)
+            partial = missing & ~entries.all(1)
         tensor = torch.where(torch.isnan(tensor), 0.0, tensor)
         if bool(torch.isinf(tensor).any()):
             raise DataError(f"the evidence on {key!r} is infinite; give finite values")
@@ -195,7 +211,7 @@ def _checked(
         tensor = whole.to(site.dtype)
     elif not (keep_dtype and tensor.is_floating_point()):
         tensor = tensor.to(torch.get_default_dtype())
-    return _Column(tensor, missing, has_units)
+    return _Column(tensor, missing, has_units, partial)
 
 
 def _labels(source: Any) -> tuple[Any, ...] | None:

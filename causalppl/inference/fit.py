@@ -89,6 +89,7 @@ def fit(
         elbo=fitted.elbo,
         diagnostics=fitted.diagnostics,
         notes=(*read.notes, *fitted.notes),
+        data=read,
     )
     draws = {name: value.detach() for name, value in fitted.draws.items()}
     _warn_of_points(model, draws)

@@ -87,6 +87,7 @@ class FitRecord:
         elbo: Evidence lower bound at each step, nats.
         diagnostics: Numbers such as ``khat``, or a mapping from parameter to ``rhat``.
         notes: What happened to the data, and what the reader must know.
+        data: The rows that were fitted to, by which `infer` knows them again.
     """
 
     method: FitMethod
@@ -95,6 +96,7 @@ class FitRecord:
     elbo: torch.Tensor = field(repr=False)
     diagnostics: Mapping[str, Any]
     notes: tuple[str, ...]
+    data: TrainingData | None = field(default=None, repr=False, compare=False)
 
     def interpret(self) -> str:
         """Say in one sentence how the fit was done and whether it can be trusted."""

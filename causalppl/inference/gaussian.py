@@ -1,9 +1,9 @@
 """Exact posteriors of linear Gaussian programs, by conditioning their noise.
 
 Every value of every world is affine in one standard normal noise vector that the worlds share,
-``v = c + A noise`` (`causalppl.inference.affine`); evidence is a set of such rows with known left
-sides. The posterior of the noise is normal in closed form, whatever the worlds that the evidence
-stands in and however rare it is.
+``v = c + A noise`` (`causalppl.inference.affine_worlds`); evidence is a set of such rows with
+known left sides. The posterior of the noise is normal in closed form, whatever the worlds that the
+evidence stands in and however rare it is.
 
 References:
     Balke and Pearl (1995), Counterfactuals and policy analysis in structural models, section 4
@@ -22,16 +22,11 @@ from pyro.poutine.messenger import Messenger
 from scipy.special import ndtr
 
 from causalppl.exceptions import DataError, ImpossibleEvidenceError
-from causalppl.inference.affine import (
-    DOUBLE,
-    FAMILIES,
-    AffineWorlds,
-    Array,
-    NotAffineError,
-    quiet,
-)
+from causalppl.inference.affine import DOUBLE, FAMILIES, Array, NotAffineError
+from causalppl.inference.affine_worlds import AffineWorlds
 from causalppl.inference.engine import Answer, Condition, Engine, Problem
 from causalppl.inference.laws import Law, NormalLaw, PointLaw
+from causalppl.inference.quiet_run import quiet
 from causalppl.programs.scm import Given
 from causalppl.seeding import forked_rng
 
@@ -107,7 +102,7 @@ class Gaussian(Engine):
             self._memo.clear()
         return _answer(problem, twin, seed)
 
-    def _twin(self, problem: Problem) -> "AffineWorlds":
+    def _twin(self, problem: Problem) -> AffineWorlds:
         if self._memo and self._memo["problem"]() is problem:
             return self._memo["twin"]
         twin = AffineWorlds(problem)

@@ -4,15 +4,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import pyro
 import torch
 from torch import Tensor
 
-from causalppl.exceptions import DataError, ImpossibleEvidenceError
+from causalppl.exceptions import ImpossibleEvidenceError
 from causalppl.inference.engine import Answer, Engine, Problem
-from causalppl.inference.latents import Latents, find_refusal, progress_bar
-from causalppl.inference.variational import judge, settled
+from causalppl.inference.khat import judge
+from causalppl.inference.latents import Latents, joined
+from causalppl.inference.progress import progress_bar
+from causalppl.inference.refusals import find_refusal
+from causalppl.inference.resampling import settled
+from causalppl.inference.settings import check_counts
 from causalppl.inference.weighing import can_weigh, weigh
 from causalppl.programs.interventions import Shift, World
+from causalppl.programs.scm import Given
 from causalppl.programs.structure import units_program
 from causalppl.seeding import forked_rng, spawn_seeds
 
@@ -58,8 +64,7 @@ class Importance(Engine):
     guide: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.num_samples < 1:
-            raise DataError(f"num_samples is {self.num_samples}; expected at least 1")
+        check_counts(num_samples=self.num_samples)
 
     def refusal(self, problem: Problem) -> str | None:
         """See `Engine.refusal`."""
@@ -108,7 +113,7 @@ class Importance(Engine):
         guide = None if self.guide is None else units_program(self.guide)
         with latents.active():
             index = latents.parameter_index(samples)
-            values, unit, shared = latents.weighed_draws(index, guide)
+            values, unit, shared = _weighed_draws(latents, index, guide)
             if latents.shared:
                 unit = (unit.sum(1) + shared)[:, None]
             unit = unit.reshape(latents.num_parameter_draws, samples, -1)
@@ -122,6 +127,52 @@ class Importance(Engine):
         return latents.answer(
             values, num_draws, kept, diagnostics={**diagnostics, "ess": effective_sizes}
         )
+
+
+@torch.no_grad()
+def _weighed_draws(
+    latents: Latents, index: Tensor, guide: Callable[[int], Any] | None
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Draw the latents from the prior, or from a guide, and weigh them by the evidence.
+
+    Args:
+        latents: What to draw.
+        index: Parameter draw of each row.
+        guide: A function of the number of units that draws some latents; None: none.
+
+    Returns:
+        Constrained values of all latents, and log weights of the units, ``(rows, units)``, and of
+        what they share, ``(rows,)``.
+    """
+    values, unit, shared = [], [], []
+    for rows in latents.pieces(len(index)):
+        size = len(index[rows])
+        drawn, log_q = _guide_draws(latents, guide, size)
+        model = latents.program.model(index[rows], [Given(drawn)])
+        trace = pyro.poutine.trace(model).get_trace()
+        trace.compute_log_prob(lambda _, site: site["is_observed"])
+        log_p = latents.by_unit(trace, size)
+        values.append(latents.program.recorded(trace, latents.sites, size))
+        unit.append(log_p[0] - log_q[0])
+        shared.append(log_p[1] - log_q[1])
+    return joined(values), torch.cat(unit), torch.cat(shared)
+
+
+def _guide_draws(
+    latents: Latents, guide: Callable[[int], Any] | None, rows: int
+) -> tuple[dict[str, Tensor], tuple[Tensor | float, Tensor | float]]:
+    """Draw from a guide: values in the shape of a run, and their log densities."""
+    if guide is None:
+        return {}, (0.0, 0.0)
+    with latents.program.axis.plate(rows):
+        trace = pyro.poutine.trace(guide).get_trace(latents.problem.num_units)
+    trace.compute_log_prob()
+    drawn: dict[str, Any] = {
+        site.name: trace.nodes[site.name]["value"]
+        for site in latents.sites
+        if site.name in trace.nodes
+    }
+    return drawn, latents.by_unit(trace, rows)
 
 
 def _is_plain(problem: Problem) -> bool:

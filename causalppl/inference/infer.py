@@ -11,9 +11,11 @@ from causalppl.inference.answers import assemble, merge_patterns
 from causalppl.inference.choose import choose_engine
 from causalppl.inference.engine import Answer, Engine, Problem
 from causalppl.inference.evidence import Evidence, read_evidence
+from causalppl.inference.parameter_weights import ParameterWeights, weigh_parameters
 from causalppl.inference.posterior import Posterior
 from causalppl.inference.prior import with_prior_parameters
 from causalppl.inference.question import Question, read_question
+from causalppl.inference.settings import check_counts
 from causalppl.programs.interventions import Interventions, on_units
 from causalppl.programs.scm import SCM
 from causalppl.programs.world_specs import split_world
@@ -36,6 +38,7 @@ def infer(
     worlds: Mapping[str, Interventions] | None = None,
     engine: Engine | None = None,
     average: bool = False,
+    update_parameters: bool | None = None,
     num_draws: int | None = None,
     seed: int | None = None,
     progress: bool | None = None,
@@ -47,9 +50,7 @@ def infer(
     rejected.
 
     Args:
-        scm: The model, or a Pyro program. Draws of its parameters (from `fit`) are taken as they
-            are: evidence given here does not update them, which is right for a unit that was among
-            the data, or next to data so large that one unit more tells little.
+        scm: The model, or a Pyro program.
         query: For example ``"E[Y | do(X=1)]"``, ``"P(Y_{X=0} | X=1, Y=2.3)"``,
             ``"ETT(X: 1 vs 0 -> Y)"`` (see `causalppl.queries`); or a list of keys such as
             ``["Y", "Y@x0"]`` with ``worlds``.
@@ -61,6 +62,13 @@ def infer(
         engine: How to compute; None takes the first exact engine that applies, else `Importance`
             where a pilot shows the evidence to be common, else `Variational`.
         average: Average an expectation over the units of the evidence.
+        update_parameters: Whether the evidence updates the draws of fitted parameters, which are
+            then weighted by its likelihood (Pareto-smoothed; ``parameter_khat`` and
+            ``parameter_ess`` are among the diagnostics). None: where at most ten units were given
+            that the model was not fitted to (and there are 100 draws or more), as ``evidence`` or
+            as conditions of a law (``P(Y | X=1)``); conditions of an expectation or probability define a group, whose
+            mean is a function of the parameters. A unit is known as one that was fitted to by
+            equal values, a continuous one among them. Notes say what was done.
         num_draws: Draws for each unit and parameter draw; None chooses.
         seed: Seed of all draws.
         progress: Show progress bars; None: only for long work at a terminal or in a notebook.
@@ -88,8 +96,8 @@ def infer(
         >>> infer(program, "E[Y_{X=0} | X=1, Y=3]").mean()["Y"]
         1.0
     """
-    if num_draws is not None and num_draws < 1:
-        raise DataError(f"num_draws is {num_draws}; expected at least 1")
+    if num_draws is not None:
+        check_counts(num_draws=num_draws)
     model = scm if isinstance(scm, SCM) else SCM(scm)
     used_seed = fresh_seed() if seed is None else seed
     question = read_question(
@@ -102,8 +110,12 @@ def infer(
     _check_worlds_of(question, read)
     is_fitted = bool(question.scm.parameters)
     question, notes = _with_parameters(question, read, used_seed)
+    updated = ParameterWeights()
     if is_fitted and read.values:
-        notes = (*notes, "the parameters' draws were not updated by this evidence")
+        is_unit = evidence is not None or not question.label
+        updated = weigh_parameters(
+            question, read, update_parameters, is_unit=is_unit, seed=used_seed
+        )
     parts = []
     chosen: Engine | None = None
     for units, values in read.patterns():
@@ -123,8 +135,9 @@ def infer(
         parts.append((units, chosen.name, answer))
     engines = tuple(dict.fromkeys(name for _, name, _ in parts))
     merged: Answer = merge_patterns([(u, a) for u, _, a in parts], read.num_units)
-    told = (*notes, *read.notes, *merged.notes)
-    merged = replace(merged, notes=tuple(map(question.readable, told)))
+    told = (*notes, *updated.notes, *read.notes, *merged.notes)
+    diagnostics = {**merged.diagnostics, **updated.diagnostics}
+    merged = replace(merged, notes=tuple(map(question.readable, told)), diagnostics=diagnostics)
     return assemble(
         question,
         merged,
@@ -133,6 +146,7 @@ def infer(
         labels=read.labels,
         average=average,
         seed=used_seed,
+        parameter_weights=updated.log_weights,
     )
 
 

@@ -19,7 +19,8 @@ from torch.distributions import constraints as torch_constraints
 from causalppl.exceptions import CausalPPLError, DataError, FitError, ProgramError
 from causalppl.inference.training_data import TrainingData
 from causalppl.programs.scm import SCM
-from causalppl.programs.structure import UNITS, Site, is_delta, unwrap
+from causalppl.programs.structure import UNITS, Site, is_delta
+from causalppl.programs.wrappers import unwrap
 
 _PRIOR_DRAWS = 15
 _BROADCAST_NUMBERS = 2_000_000
@@ -461,7 +462,7 @@ def _transform(site: Site, fn: Any) -> Any:
 
 def _is_dependent(fn: Any) -> bool:
     """Whether a law's support may depend on its arguments."""
-    support = getattr(type(unwrap(fn)[0]), "support", None)
+    support = getattr(type(unwrap(fn).base), "support", None)
     return not isinstance(support, torch_constraints.Constraint) or bool(
         torch_constraints.is_dependent(support)
     )

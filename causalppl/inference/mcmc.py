@@ -8,17 +8,21 @@ import pyro
 import torch
 from torch import Tensor
 
-from causalppl.exceptions import ConvergenceWarning, DataError
+from causalppl.exceptions import ConvergenceWarning
 from causalppl.inference.diagnostics import ess, rhat
 from causalppl.inference.engine import Answer, Engine, Problem
-from causalppl.inference.latents import Latents, find_refusal, is_shown
-from causalppl.inference.variational import Laplace, laplace
+from causalppl.inference.latents import Latents
+from causalppl.inference.progress import is_shown
+from causalppl.inference.refusals import find_refusal
+from causalppl.inference.settings import check_counts, check_share
+from causalppl.inference.unit_laplace import Laplace, laplace
 from causalppl.seeding import forked_rng
 
 RHAT_LIMIT = 1.01
 """Above this R-hat chains have not mixed (Vehtari et al. 2021)."""
 
 
+_SLOWEST = 4.0  # correlation time, in draws, that counts as mixing
 _LEAST_ESS = 50  # below it not even the mean is to be trusted
 
 
@@ -34,7 +38,7 @@ class NUTS(Engine):
             draws, one chain after the other; with several parameter draws they are thinned to
             the number that the problem asks for.
         warmup_steps: Steps that adapt the step size and the mass matrix.
-        num_chains: Chains, run one after the other.
+        num_chains: Chains, run one after the other. A single one is judged by its halves.
         target_accept: Acceptance probability that the step size is adapted to.
 
     References:
@@ -56,16 +60,14 @@ class NUTS(Engine):
     name: ClassVar[str] = "NUTS"
 
     num_samples: int = 500
-    warmup_steps: int = 500
-    num_chains: int = 1
+    warmup_steps: int = 300
+    num_chains: int = 2
     target_accept: float = 0.8
 
     def __post_init__(self) -> None:
-        if min(self.num_samples, self.num_chains) < 1 or not 0 < self.target_accept < 1:
-            raise DataError(
-                f"num_samples={self.num_samples}, num_chains={self.num_chains}, target_accept="
-                f"{self.target_accept}; expected positive counts and a probability"
-            )
+        check_counts(num_samples=self.num_samples, num_chains=self.num_chains)
+        check_counts(0, warmup_steps=self.warmup_steps)
+        check_share(target_accept=self.target_accept)
 
     def refusal(self, problem: Problem) -> str | None:
         """See `Engine.refusal`."""
@@ -78,7 +80,8 @@ class NUTS(Engine):
             ImpossibleEvidenceError: No start has a positive density for some unit.
 
         Warns:
-            ConvergenceWarning: Several chains disagree, or some steps diverged.
+            ConvergenceWarning: Chains, or their halves, disagree by more than
+                chance, or there are too few effective draws, or some steps diverged.
         """
         kept = self._kept(problem)
         with forked_rng(seed):
@@ -155,11 +158,15 @@ class NUTS(Engine):
 
     def _diagnose(self, unit: Tensor, shared: Tensor, divergences: int) -> dict[str, Any]:
         draws = torch.cat([unit.flatten(2), shared.flatten(2)], 2)
-        worst = float(torch.as_tensor(rhat(draws)).max())
+        found = torch.as_tensor(rhat(draws))
+        worst = float(found.max())
         least = float(torch.as_tensor(ess(draws)).min())
         problems = []
-        if self.num_chains > 1 and worst > RHAT_LIMIT:
-            problems.append(f"R-hat is {worst:.3f}, above {RHAT_LIMIT}: the chains disagree")
+        limits = _rhat_limits(draws)
+        if bool((found > limits).any()):
+            limit = float(limits[found > limits].min())
+            who = "the chains disagree" if self.num_chains > 1 else "the chain's halves disagree"
+            problems.append(f"R-hat is {worst:.3f}, above {limit:.3g}: {who}")
         if least < _LEAST_ESS:
             problems.append(f"the effective number of draws is {least:.0f}, below {_LEAST_ESS}")
         if divergences:
@@ -178,3 +185,25 @@ class NUTS(Engine):
             "divergences": divergences,
             "num_chains": self.num_chains,
         }
+
+
+def _rhat_limits(draws: Tensor) -> Tensor:
+    """Limit of each variable's R-hat: 1.01, or what half-chains that agree exceed by chance.
+
+    The means of ``m`` half-chains of length ``n`` vary by their correlation time over ``n`` times
+    a chi-squared variable with ``m - 1`` degrees of freedom; all variables together raise a false
+    alarm once in a thousand runs. The correlation time is that within chains, and no longer than
+    four draws, so that chains that are stuck apart, or drift, are not excused by it.
+
+    Args:
+        draws: Shape ``(chains, samples, variables)``.
+    """
+    from scipy.stats import chi2
+
+    chains, samples, variables = draws.shape
+    within = torch.stack([torch.as_tensor(ess(chain[None])) for chain in draws]).mean(0)
+    time = (samples / within).nan_to_num(nan=1.0).clamp(1.0, _SLOWEST)
+    freedom = 2 * chains - 1
+    quantile = float(chi2.isf(1e-3 / (2 * max(variables, 1)), freedom)) / freedom
+    excess = (time * quantile - 1) / max(samples // 2, 1)
+    return (1 + excess).sqrt().clamp_min(RHAT_LIMIT)

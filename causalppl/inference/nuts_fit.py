@@ -7,12 +7,13 @@ import torch
 from pyro.infer import MCMC, NUTS
 from torch import Tensor
 
-from causalppl.exceptions import DataError, ProgramError
+from causalppl.exceptions import ProgramError
 from causalppl.inference.climb import CLIMB_STEPS, climb
 from causalppl.inference.diagnostics import ess, rhat
 from causalppl.inference.fit_checks import warn
 from causalppl.inference.fit_method import FitMethod, FitTask, Fitted
 from causalppl.inference.laplace import Coordinates, laplace
+from causalppl.inference.settings import check_counts, check_share
 
 _RHAT_LIMIT = 1.01
 
@@ -44,9 +45,10 @@ class NUTSFit(FitMethod):
     target_accept: float = 0.8
 
     def __post_init__(self) -> None:
-        for name in ("num_draws", "num_warmup", "num_chains", "target_accept"):
-            if not getattr(self, name) > 0:
-                raise DataError(f"{name} is {getattr(self, name)!r}; expected a positive number")
+        check_counts(
+            num_draws=self.num_draws, num_warmup=self.num_warmup, num_chains=self.num_chains
+        )
+        check_share(target_accept=self.target_accept)
 
     def run(self, task: FitTask) -> Fitted:
         """See `FitMethod.run`."""

@@ -80,11 +80,12 @@ def _rows(posterior: "Posterior", name: str, prob: float, stop: int) -> "pd.Data
 
 
 def error_columns(posterior: "Posterior", name: str, part: Law) -> dict[str, Any]:
-    """Monte Carlo error, effective size and (for MCMC) R-hat of a flat law."""
+    """Monte Carlo error (bias that the engine found included), effective size and R-hat."""
     if is_simulated(posterior, name):
         return {"mcse": part.sd().cpu().numpy(), "ess": np.full(part.shape, np.nan)}
+    bias: Any = posterior.diagnostics.get(f"bias({name})", 0.0)
     if not isinstance(part, EmpiricalLaw):
-        exact = {"mcse": np.zeros(part.shape), "ess": np.full(part.shape, np.inf)}
+        exact = {"mcse": np.full(part.shape, bias), "ess": np.full(part.shape, np.inf)}
         return exact | ({"rhat": np.ones(part.shape)} if posterior.is_mcmc else {})
     chains = posterior.draws.sizes["chain"]
     draws = part.draws.reshape(chains, -1, *part.shape)
@@ -92,7 +93,9 @@ def error_columns(posterior: "Posterior", name: str, part: Law) -> dict[str, Any
     logs = None if logs is None else logs.reshape(chains, -1, *logs.shape[1:])
     is_independent = not posterior.is_mcmc
     out: dict[str, Any] = {
-        "mcse": measures.mcse(draws, log_weights=logs, is_independent=is_independent),
+        "mcse": np.hypot(
+            measures.mcse(draws, log_weights=logs, is_independent=is_independent), bias
+        ),
         "ess": measures.ess(draws, log_weights=logs, is_independent=is_independent),
     }
     return out | ({"rhat": measures.rhat(draws)} if posterior.is_mcmc else {})

@@ -10,7 +10,6 @@ import torch
 from pyro.optim.clipped_adam import ClippedAdam
 from torch import Tensor
 
-from causalppl.exceptions import DataError
 from causalppl.inference.climb import CLIMB_STEPS, BatchControl, batch, climb
 from causalppl.inference.fit_checks import (
     check_finite,
@@ -24,6 +23,7 @@ from causalppl.inference.fit_method import FitMethod, FitTask, Fitted
 from causalppl.inference.guided_fit import GuidedFit
 from causalppl.inference.laplace import laplace
 from causalppl.inference.normal_guide import NormalGuide
+from causalppl.inference.settings import check_counts, check_positive
 from causalppl.programs.learned import Learned
 
 _GUIDE_RATE = 0.01  # in posterior standard deviations
@@ -70,10 +70,10 @@ class SVIFit(FitMethod):
     guide: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("num_steps", "learning_rate", "batch_size", "num_draws"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise DataError(f"{name} is {value!r}; expected a positive number")
+        check_counts(num_steps=self.num_steps, num_draws=self.num_draws)
+        if self.batch_size is not None:
+            check_counts(batch_size=self.batch_size)
+        check_positive(learning_rate=self.learning_rate)
 
     def run(self, task: FitTask) -> Fitted:
         """See `FitMethod.run`."""

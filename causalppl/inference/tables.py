@@ -18,11 +18,11 @@ from torch.nn.functional import logsigmoid
 
 from causalppl.exceptions import ProgramError
 from causalppl.programs.counts import bernoulli_logits, counts_of, log_mass, log_probs
-from causalppl.programs.couplings import unwrap
-from causalppl.programs.do import prototype
 from causalppl.programs.scm import SCM, Given
 from causalppl.programs.structural import Coupling, coupling_for
 from causalppl.programs.structure import TRACE_UNITS
+from causalppl.programs.targets import prototype
+from causalppl.programs.wrappers import unwrap
 from causalppl.seeding import forked_rng
 
 __all__ = [

@@ -87,6 +87,9 @@ def read_training_data(scm: SCM, data: Any, missing: Missing) -> TrainingData:
     if len(devices) > 1:
         raise DataError(f"the columns lie on {', '.join(sorted(devices))}; move them to one device")
     found = {name: categories for name, (_, categories) in read.items() if categories}
+    for name, (first, second, *_) in ((n, c) for n, c in found.items() if len(c) > 1):
+        if scm.structure.sites[name].family == "Bernoulli":
+            notes.append(f"{name} is 0 for {first!r} and 1 for {second!r}")
     masks = {name: table.column(name).missing for name in known}
     return TrainingData(
         {name: value for name, (value, _) in read.items()},
@@ -213,6 +216,8 @@ def _codes(scm: SCM, site: Site, column: Column) -> tuple[torch.Tensor, tuple[st
             f"column {site.name!r} holds the categories {_some(list(names))}, but the site "
             f"{site.name!r} ({site.family}) is continuous; encode the column as numbers"
         )
+    if site.family == "Bernoulli":
+        _check_two(site.name, names, declared)
     if declared is None:
         return column.values, names
     unknown = [name for name in names if name not in declared]
@@ -223,6 +228,19 @@ def _codes(scm: SCM, site: Site, column: Column) -> tuple[torch.Tensor, tuple[st
         )
     order = torch.tensor([declared.index(name) for name in names], device=column.values.device)
     return order[column.values.clamp_min(0)], declared
+
+
+def _check_two(name: str, names: tuple[str, ...], declared: tuple[str, ...] | None) -> None:
+    """Raise unless text in a column of a Bernoulli site says which of two is 0 and which is 1."""
+    known = names if declared is None else declared
+    if len(known) == 2:
+        return
+    raise DataError(
+        f"column {name!r} holds the categories {_some(list(map(repr, names)))}, but the site "
+        f"{name!r} (Bernoulli) takes two values, and {len(known)} "
+        f"{'category is' if len(known) == 1 else 'categories are'} known; merge categories, name "
+        f"both in SCM(..., categories={{{name!r}: [of 0, of 1]}}), or choose Categorical"
+    )
 
 
 def _check_codes(scm: SCM, name: str, values: torch.Tensor) -> None:

@@ -9,11 +9,11 @@ from causalppl.exceptions import ConvergenceWarning, ImpossibleEvidenceError
 from causalppl.inference.closed_form import repeat_units, repeated
 from causalppl.inference.diagnostics import psis
 from causalppl.inference.engine import Answer, Problem
+from causalppl.inference.khat import KHAT_LIMIT
 from causalppl.programs.simulate import simulate
 
 _CHUNK = 4_000_000  # values in one run, per site and world
 _KEPT = 20_000_000  # draws of a target that are held at once
-_KHAT = 0.7  # above it the error of the weighted mean is not under control
 
 
 def can_weigh(problem: Problem) -> bool:
@@ -82,12 +82,12 @@ def _smoothed(draws: dict[str, torch.Tensor], log_weights: torch.Tensor) -> Answ
     smooth = torch.as_tensor(smoothed, device=log_weights.device).movedim(0, 1)
     worst = torch.as_tensor(khat).reshape(log_weights.shape[0], -1).amax(0)
     effective = 1 / torch.softmax(smooth, 1).square().sum(1).amin(0)
-    unreliable = int((worst > _KHAT).sum())
+    unreliable = int((worst > KHAT_LIMIT).sum())
     if unreliable:
         warnings.warn(
-            f"the weights of {unreliable} of {len(worst)} units have k-hat above {_KHAT} (largest "
-            f"{float(worst.max()):.2f}): their evidence is too rare for weighing; use Variational "
-            "or NUTS, or raise num_samples",
+            f"the weights of {unreliable} of {len(worst)} units have k-hat above {KHAT_LIMIT} "
+            f"(largest {float(worst.max()):.2f}): their evidence is too rare for weighing; "
+            "use Variational or NUTS, or raise num_samples",
             ConvergenceWarning,
             stacklevel=2,
         )

@@ -13,64 +13,15 @@ References:
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from causalppl.exceptions import ImpossibleEvidenceError, ProgramError
+from causalppl.programs.wrappers import is_wrapper, unwrap
 from causalppl.shapes import broadcast_shapes
-
-_WRAPPERS = (
-    torch.distributions.Independent,
-    dist.ExpandedDistribution,
-    dist.MaskedDistribution,
-)
-
-
-_IS_WRAPPER: dict[type, bool] = {}
-
-
-def is_wrapper(family: type) -> bool:
-    """Whether a type wraps another distribution; kept, as these types check slowly."""
-    known = _IS_WRAPPER.get(family)
-    if known is None:
-        known = _IS_WRAPPER[family] = issubclass(family, _WRAPPERS)
-    return known
-
-
-class Unwrapped(NamedTuple):
-    """A family freed of ``Independent``, ``ExpandedDistribution`` and ``MaskedDistribution``.
-
-    Attributes:
-        base: The family itself.
-        batch: Its batch shape with the wrappers' shapes counted in; may exceed
-            ``base.batch_shape``.
-        reinterpreted: How many of the right-most batch axes are event axes of the wrapped one.
-    """
-
-    base: Any
-    batch: torch.Size
-    reinterpreted: int
-
-
-def unwrap(fn: Any) -> Unwrapped:
-    """Free a distribution of its wrappers.
-
-    Example:
-        >>> unwrap(dist.Normal(torch.zeros(2, 3), 1.0).to_event(1).mask(False)).reinterpreted
-        1
-    """
-    base = fn
-    while is_wrapper(type(base)):
-        base = base.base_dist
-    if base is fn:
-        return Unwrapped(fn, fn.batch_shape, 0)
-    shape = fn.batch_shape + fn.event_shape
-    batch = shape[: len(shape) - len(base.event_shape)]
-    return Unwrapped(base, batch, len(fn.event_shape) - len(base.event_shape))
 
 
 class Coupling(ABC):
@@ -88,6 +39,7 @@ class Coupling(ABC):
         is_chained: True if `conditional_law_many` takes any number of known worlds.
 
     Example:
+        >>> import pyro.distributions as dist
         >>> coupling = coupling_for(dist.Normal(0.0, 1.0))
         >>> coupling.push(coupling.abduct(torch.tensor(3.0), dist.Normal(2.0, 1.0)),
         ...               dist.Normal(0.0, 1.0))
@@ -330,6 +282,7 @@ def register_coupling(family: type[Distribution], coupling: Coupling) -> None:
         ProgramError: ``family`` is not a distribution type or ``coupling`` not a coupling.
 
     Example:
+        >>> import pyro.distributions as dist
         >>> from causalppl.programs.structural import LocationScale
         >>> class MyNormal(dist.Normal):
         ...     pass
@@ -364,12 +317,11 @@ def coupling_for(fn: Any, choice: Coupling | None = None) -> Coupling:
         ProgramError: The family has none, or ``choice`` cannot serve it.
 
     Example:
+        >>> import pyro.distributions as dist
         >>> coupling_for(dist.Normal(torch.zeros(3), 1.0).to_event(1)).name
         'location-scale'
     """
-    base = fn
-    while is_wrapper(type(base)):
-        base = base.base_dist
+    base = unwrap(fn).base
     if choice is not None:
         return choice.for_family(base)
     if type(base) in _RESOLVED:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any, overload
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro.poutine.condition_messenger import ConditionMessenger
 from pyro.poutine.messenger import Messenger
@@ -14,16 +13,16 @@ from pyro.poutine.runtime import _PYRO_STACK, apply_stack
 from torch.distributions import Distribution
 
 from causalppl.exceptions import DataError, ProgramError
-from causalppl.programs.couplings import is_wrapper
 from causalppl.programs.interventions import (
     Interventions,
-    Target,
     World,
     intervened_value,
     needs_natural,
 )
 from causalppl.programs.point import point_law
-from causalppl.programs.structure import is_delta, unwrap
+from causalppl.programs.structure import is_delta
+from causalppl.programs.targets import earlier, prototype, site_target
+from causalppl.programs.wrappers import is_wrapper
 from causalppl.typing import Program
 
 NATURAL = "@natural"
@@ -139,9 +138,7 @@ class DoMessenger(Messenger):
         if self._keep_natural or has_evidence or needs_natural(intervention):
             natural_value()
         shape = msg["value"].shape if is_deterministic else fn.shape()
-        target = Target(
-            name, shape, fn.event_dim, prototype(fn), natural_value, self._value_of, num_codes(fn)
-        )
+        target = site_target(name, fn, shape, fn.event_dim, natural_value, self._value_of)
         value: Any = intervened_value(intervention, target)
         record: Any
         if isinstance(value, Distribution):
@@ -174,12 +171,7 @@ class DoMessenger(Messenger):
 
     def _value_of(self, name: str) -> torch.Tensor:
         assert self._values is not None
-        if name not in self._values:
-            raise ProgramError(
-                f"a policy asks for {name!r}, which has not run before it; policies may use "
-                f"'natural' and {', '.join(self._values) or 'no site here'}"
-            )
-        return self._values[name]
+        return earlier(self._values, name)
 
 
 def pending_evidence(name: str) -> torch.Tensor | None:
@@ -225,36 +217,6 @@ def _run_natural(msg: Any, evidence: torch.Tensor | None) -> torch.Tensor:
     apply_stack(natural)
     value: torch.Tensor = natural["value"]
     return value
-
-
-def num_codes(fn: Any) -> int | None:
-    """Return the number of categories of a Categorical, under any wrappers; None for others."""
-    base = unwrap(fn)[0]
-    if isinstance(base, torch.distributions.Categorical):
-        return int(base._num_events)
-    return None
-
-
-def prototype(fn: Any) -> torch.Tensor | None:
-    """Return a tensor with the dtype and device of a distribution's parameters, if it has one."""
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    if isinstance(fn, dist.Delta):
-        return fn.v
-    for name in getattr(fn, "arg_constraints", {}):
-        # some families keep their parameters inside another distribution
-        parameter = vars(fn).get(name) if "logits" in vars(fn) else getattr(fn, name, None)
-        if isinstance(parameter, torch.Tensor) and parameter.is_floating_point():
-            if getattr(fn.support, "is_discrete", False) and name in ("logits", "probs"):
-                return _discrete_prototype(fn, parameter)
-            return parameter
-    return None
-
-
-def _discrete_prototype(fn: Any, parameter: torch.Tensor) -> torch.Tensor:
-    """Categorical draws are integers; the other discrete families draw in their own dtype."""
-    dtype = torch.long if isinstance(fn, dist.Categorical) else parameter.dtype
-    return torch.empty(0, dtype=dtype, device=parameter.device)
 
 
 def _may_read_sites(intervention: Any) -> bool:

@@ -12,10 +12,10 @@ import torch
 from pyro.poutine.messenger import Messenger
 
 from causalppl.exceptions import ProgramError
-from causalppl.programs.do import num_codes, prototype
-from causalppl.programs.interventions import Interventions, Target, World, intervened_value
+from causalppl.programs.interventions import Interventions, World, intervened_value
 from causalppl.programs.structural import Coupling, coupling_for
 from causalppl.programs.structure import Structure, is_delta
+from causalppl.programs.targets import earlier, site_target
 from causalppl.shapes import broadcast_shapes
 from causalppl.typing import Program
 
@@ -129,27 +129,18 @@ class _WorldReplay(Messenger):
             source = self._others[intervention.name] if intervention.name else self._factual
             return source.values[name]
         event_dim = self._factual.structure.sites[name].event_dim
-        target = Target(
+        target = site_target(
             name,
+            fn,
             natural.shape,
             event_dim,
-            prototype(fn),
             lambda: natural,
-            self._value_of,
-            num_codes(fn),
+            lambda asked: earlier(self.values, asked),
         )
         value = intervened_value(intervention, target)
         if not isinstance(value, torch.Tensor):
             value = value.sample()
         return value.expand(broadcast_shapes(value.shape, natural.shape))
-
-    def _value_of(self, name: str) -> torch.Tensor:
-        if name not in self.values:
-            raise ProgramError(
-                f"a policy asks for {name!r}, which has not run before it; policies may use "
-                f"'natural' and {', '.join(self.values) or 'no site here'}"
-            )
-        return self.values[name]
 
 
 def _reads_natural(intervention: Any) -> bool:

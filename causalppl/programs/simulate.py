@@ -9,6 +9,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 
 from causalppl.exceptions import CausalPPLError
+from causalppl.programs.broadcasting import is_same_at_once
 from causalppl.programs.interventions import Interventions, Shift
 from causalppl.programs.replay import replay_worlds
 from causalppl.programs.scm import SCM, Given
@@ -234,22 +235,19 @@ class _Run:
             few.worlds = {
                 world: {**few._pins(factual), **changes} for world, changes in few.worlds.items()
             }
-            slow, slow_densities = few._with_densities(few._one_by_one, keys)
+            slow = few._all_values(few._one_by_one, keys)
         except CausalPPLError:
             raise
         except Exception:  # it cannot run for a few units at all: the plain way is the safe one
             return False
-        try:
-            fast, fast_densities = few._with_densities(few._batched, keys)
-        except Exception:  # whatever a program says of a shape it does not expect
-            return False
-        slow.update({f"log_prob {name}": value for name, value in slow_densities.items()})
-        fast.update({f"log_prob {name}": value for name, value in fast_densities.items()})
-        return fast.keys() == slow.keys() and all(
-            fast[key].shape == slow[key].shape
-            and bool(torch.isclose(fast[key], slow[key], 1e-3, 1e-5, equal_nan=True).all())
-            for key in slow
-        )
+        return is_same_at_once(slow, lambda: few._all_values(few._batched, keys), tolerance=1e-5)
+
+    def _all_values(
+        self, run: Callable[[tuple[str, ...]], dict[str, torch.Tensor]], keys: tuple[str, ...]
+    ) -> dict[str, torch.Tensor]:
+        """Run, and return values and log densities together."""
+        values, densities = self._with_densities(run, keys)
+        return {**values, **{f"log_prob {name}": value for name, value in densities.items()}}
 
     def _with_densities(
         self,

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 
-from causalppl.programs.couplings import is_wrapper
+from causalppl.programs.wrappers import is_wrapper
 
 
 def slice_batch(fn: Any, dim: int, index: int, *, keepdim: bool) -> Any:

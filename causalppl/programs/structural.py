@@ -27,7 +27,6 @@ from causalppl.programs.couplings import (
     refusal_table,
     refuse_coupling,
     register_coupling,
-    unwrap,
 )
 from causalppl.programs.noise_posteriors import NoiseGivenValue
 from causalppl.programs.standard_forms import standard_form
@@ -50,7 +49,6 @@ __all__ = [
     "refuse_coupling",
     "register_coupling",
     "standard_form",
-    "unwrap",
 ]
 
 _td = torch.distributions

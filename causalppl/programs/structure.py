@@ -15,8 +15,8 @@ from pyro.poutine.subsample_messenger import SubsampleMessenger
 from pyro.poutine.util import site_is_subsample
 
 from causalppl.exceptions import CausalPPLError, ProgramError
-from causalppl.programs.couplings import is_wrapper
 from causalppl.programs.provenance import ProvenanceMode, user_line
+from causalppl.programs.wrappers import is_wrapper, masks_of, unwrap
 from causalppl.seeding import forked_rng
 from causalppl.typing import Program
 
@@ -216,7 +216,7 @@ class _StructureReader(Messenger):
             raise ProgramError(
                 f"{user_line()}: the site name {name!r} has an '@', which marks worlds; rename it"
             )
-        base, masks = unwrap(fn)
+        base, masks = unwrap(fn).base, masks_of(fn)
         masked_by = self._mode.sites_of([msg["mask"], masks])
         if masked_by:
             raise ProgramError(
@@ -302,7 +302,7 @@ def _check_generative(name: str, msg: Any, base: Any, masks: list[Any]) -> None:
 
 def is_delta(fn: Any) -> bool:
     """Whether a distribution is a point mass, under any wrappers."""
-    family = type(unwrap(fn)[0] if is_wrapper(type(fn)) else fn)
+    family = type(unwrap(fn).base if is_wrapper(type(fn)) else fn)
     return family is dist.Delta or dist.Delta in family.__mro__
 
 
@@ -312,18 +312,6 @@ def is_discrete(fn: Any, value: torch.Tensor) -> bool:
         return not value.is_floating_point()
     support = fn.support
     return bool(getattr(support, "is_discrete", False))
-
-
-def unwrap(fn: Any) -> tuple[Any, list[Any]]:
-    """Strip Independent, Expanded and Masked wrappers; return the base and the masks met."""
-    masks: list[Any] = []
-    while is_wrapper(type(fn)):
-        if isinstance(fn, dist.MaskedDistribution):
-            masks.append(fn._mask)
-            fn = fn.base_dist
-        else:
-            fn = fn.base_dist
-    return fn, masks
 
 
 @contextmanager

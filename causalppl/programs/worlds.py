@@ -18,18 +18,20 @@ from pyro.poutine.runtime import _PYRO_STACK
 from torch.distributions import Distribution
 
 from causalppl.exceptions import DataError, ImpossibleEvidenceError, ProgramError
-from causalppl.programs.do import num_codes, pending_evidence, prototype
-from causalppl.programs.interventions import Interventions, Target, World, intervened_value
+from causalppl.programs.do import pending_evidence
+from causalppl.programs.interventions import Interventions, World, intervened_value
 from causalppl.programs.point import point_law
 from causalppl.programs.slicing import BatchSlice, slice_batch
 from causalppl.programs.structural import Coupling, coupling_for
-from causalppl.programs.structure import Site, Structure, is_delta, read_structure, unwrap
+from causalppl.programs.structure import Site, Structure, is_delta, read_structure
+from causalppl.programs.targets import earlier, site_target
 from causalppl.programs.world_specs import (
     check_sites,
     check_worlds,
     interventions_by_site,
     split_world,
 )
+from causalppl.programs.wrappers import unwrap
 from causalppl.shapes import broadcast_shapes
 from causalppl.typing import Program
 
@@ -337,7 +339,7 @@ class WorldsMessenger(Messenger):
         event_dim = site.event_dim
         has_draws = value.dim() - event_dim > -self.axis - 1
         value_here = value if has_draws else self._lift(value, event_dim)
-        if isinstance(unwrap(law)[0], BatchSlice):
+        if isinstance(unwrap(law).base, BatchSlice):
             values = self._transport_whole(coupling, fn, value_here, event_dim, primary)
         else:
             values = coupling.transport(value_here, law, fn)
@@ -414,10 +416,9 @@ class WorldsMessenger(Messenger):
         shape = list(spread.shape)
         shape[self.axis - event_dim] = self._size
         result = spread.expand(shape).clone()
-        like = values if isinstance(fn, torch.Tensor) else (prototype(fn), values)[0]
         for w, intervention in self._interventions[site.name]:
             slot = self._slot(result, w, event_dim)
-            new = self._new_value(site, fn, intervention, result, slot, w, like)
+            new = self._new_value(site, fn, intervention, result, slot, w)
             key = self._copy(site, w)
             evidence = pending_evidence(key) if key in self._evidence else None
             if evidence is not None and bool(torch.ne(new, evidence).any()):
@@ -440,20 +441,18 @@ class WorldsMessenger(Messenger):
         values: torch.Tensor,
         natural: torch.Tensor,
         w: int,
-        like: torch.Tensor | None,
     ) -> torch.Tensor:
         if isinstance(intervention, World):
             source = self.worlds.index(intervention.name) + 1 if intervention.name else 0
             return self._slot(values, source, site.event_dim)
         kept = natural.clone()
-        target = Target(
+        target = site_target(
             site.name,
+            fn,
             natural.shape,
             site.event_dim,
-            like,
             lambda: kept,
             lambda name: self._value_in(name, w),
-            None if isinstance(fn, torch.Tensor) else num_codes(fn),
         )
         value = intervened_value(intervention, target)
         if isinstance(value, Distribution):
@@ -515,13 +514,8 @@ class WorldsMessenger(Messenger):
         return torch.cat([copy.expand(shape) for copy in lifted], self.axis - site.event_dim)
 
     def _value_in(self, name: str, w: int) -> torch.Tensor:
-        if name not in self.values:
-            raise ProgramError(
-                f"a policy asks for {name!r}, which has not run before it; policies may use "
-                f"'natural' and {', '.join(self.values) or 'no site here'}"
-            )
+        value = earlier(self.values, name)
         event_dim = self.structure.sites[name].event_dim
-        value = self.values[name]
         if self._is_branched(value.shape[: value.dim() - event_dim]):
             return self._slot(value, w, event_dim)
         return self._lift(value, event_dim)

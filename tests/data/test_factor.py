@@ -273,3 +273,7 @@ def test_factors_live_on_a_device():
     assert result.values.device.type == "cuda"
     np.testing.assert_allclose(result.values.cpu(), contract(factors, ["c"]).values, rtol=1e-10)
     assert result.normalise().probability({"c": 1}).device.type == "cuda"
+
+
+def test_factors_over_no_variable_multiply() -> None:
+    assert (Factor((), 2.0) * Factor((), 3.0)).values.item() == 6

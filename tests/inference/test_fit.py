@@ -635,3 +635,26 @@ def test_a_point_guide_is_told_from_a_posterior():
     method = SVIFit(guide=AutoDelta, num_draws=20, num_steps=50)
     with pytest.warns(ConvergenceWarning, match="all draws of mu are equal"):
         fit(program, {"Y": torch.arange(10.0)}, method=method, seed=0, progress=False)
+
+
+class TestTextForTwoValues:
+    @staticmethod
+    def program(n):
+        share = pyro.sample("share", dist.Beta(1.0, 1.0))
+        with pyro.plate("units", n):
+            pyro.sample("Y", dist.Bernoulli(share))
+
+    @pytest.mark.parametrize("texts", [["no", "yes", "maybe"], ["smoker"] * 3])
+    def test_other_than_two_categories_are_named(self, texts):
+        with pytest.raises(DataError, match=repr(texts[-1])):
+            fit(self.program, {"Y": texts}, seed=0)
+
+    def test_the_mapping_is_told(self):
+        method = SVIFit(num_steps=200)
+        fitted = fit(self.program, {"Y": ["no", "yes", "no"]}, method=method, seed=0)
+        assert "Y is 0 for 'no' and 1 for 'yes'" in fitted.fit_record.notes
+
+    def test_a_declared_category_need_not_occur(self):
+        scm = SCM(self.program, categories={"Y": ["no", "yes"]})
+        fitted = fit(scm, {"Y": ["yes"] * 8}, method=SVIFit(num_steps=200), seed=0)
+        assert float(fitted.parameters["share"].mean()) == pytest.approx(0.9, abs=0.03)

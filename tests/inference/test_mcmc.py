@@ -27,7 +27,7 @@ def skewed():
 def test_a_linear_gaussian_posterior_and_its_diagnostics():
     x = torch.tensor([2.0])
     problem = Problem(SCM(simple), 1, {}, {"X": x}, ("U",))
-    answer = NUTS(num_samples=200, warmup_steps=60).solve(problem, seed=0)
+    answer = NUTS(num_samples=100, warmup_steps=60).solve(problem, seed=0)
     # a + noise ~ N(0, 2), so U given X is N(2 x / 3, 2 / 3); 200 draws: five standard errors
     assert answer.draws["U"].shape == (1, 200, 1)
     assert float(answer.draws["U"].mean()) == pytest.approx(4 / 3, abs=0.35)
@@ -36,6 +36,7 @@ def test_a_linear_gaussian_posterior_and_its_diagnostics():
     assert answer.diagnostics["divergences"] == 0
     assert answer.diagnostics["ess"] > 30
     assert answer.diagnostics["rhat"] < 1.08
+    assert answer.diagnostics["num_chains"] == 2
 
 
 @pytest.mark.slow
@@ -57,7 +58,7 @@ def test_discrete_latents_alone_are_exact():
         pyro.sample("X", dist.Bernoulli(0.2 + 0.6 * z))
 
     problem = Problem(SCM(program), 1, {}, {"X": torch.tensor([1.0])}, ("Z",))
-    answer = NUTS(num_samples=4000).solve(problem, seed=0)
+    answer = NUTS(num_samples=2000).solve(problem, seed=0)
     assert answer.is_exact
     assert float(answer.draws["Z"].mean()) == pytest.approx(0.8, abs=0.04)
 
@@ -66,7 +67,7 @@ def test_discrete_latents_alone_are_exact():
 def test_several_parameter_draws_share_a_chain_and_are_thinned():
     scm = SCM(simple).with_parameters({"a": torch.tensor([-3.0, 3.0])})
     problem = Problem(scm, 1, {}, {"X": torch.tensor([0.0])}, ("U",), num_draws=100)
-    answer = NUTS(num_samples=200, warmup_steps=100).solve(problem, seed=0)
+    answer = NUTS(num_samples=100, warmup_steps=100).solve(problem, seed=0)
     assert answer.draws["U"].shape == (2, 100, 1)
     means = answer.draws["U"].mean(1).flatten()
     assert means.numpy() == pytest.approx([-1.5, 1.5], abs=0.45)
@@ -80,7 +81,9 @@ def test_divergences_are_reported():
     # the step size of the flat side is far too large for the steep one
     problem = Problem(SCM(wall), 1, {}, {"X": torch.tensor([0.0])}, ("U",))
     with pytest.warns(ConvergenceWarning, match="steps diverged"):
-        answer = NUTS(num_samples=100, warmup_steps=0, target_accept=0.6).solve(problem, seed=0)
+        answer = NUTS(num_samples=100, warmup_steps=0, num_chains=1, target_accept=0.6).solve(
+            problem, seed=0
+        )
     assert answer.diagnostics["divergences"] > 0
 
 
@@ -97,5 +100,19 @@ def test_chains_that_disagree_are_reported():
 
 
 def test_settings_are_checked():
-    with pytest.raises(DataError, match="num_chains=0"):
+    with pytest.raises(DataError, match="num_chains is 0"):
         NUTS(num_chains=0)
+
+
+def chains(drift, count, samples=200):
+    noise = torch.randn(count, samples, 20, generator=torch.Generator().manual_seed(0))
+    noise[..., 7] += drift * torch.linspace(0.0, 1.0, samples)
+    return noise
+
+
+@pytest.mark.parametrize(("count", "drift"), [(1, 8.0), (2, 3.0), (4, 3.0)])
+def test_a_chain_that_still_moves_is_reported_and_chance_is_not(count, drift):
+    engine = NUTS(num_samples=200, num_chains=count)
+    engine._diagnose(chains(0.0, count), torch.zeros(count, 200, 0), 0)  # a warning is an error
+    with pytest.warns(ConvergenceWarning, match="disagree"):
+        engine._diagnose(chains(drift, count), torch.zeros(count, 200, 0), 0)

@@ -24,15 +24,12 @@ from causalppl.exceptions import (
     ProgramError,
 )
 from causalppl.inference.engine import Problem
+from causalppl.inference.gaussian_guide import GaussianGuide
+from causalppl.inference.khat import khat_of
 from causalppl.inference.latents import Latents
-from causalppl.inference.variational import (
-    GaussianGuide,
-    Variational,
-    khat_of,
-    laplace,
-    resample,
-    without_negligible,
-)
+from causalppl.inference.resampling import resample, without_negligible
+from causalppl.inference.unit_laplace import laplace
+from causalppl.inference.variational import Variational
 from causalppl.programs.learned import Learned
 from causalppl.programs.scm import SCM
 from causalppl.seeding import forked_rng

@@ -1,0 +1,312 @@
+"""Formulas evaluated on exact tables of probabilities."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from causalppl.data import Factor, contract
+from causalppl.exceptions import AssumptionError, DataError
+from causalppl.identification import Estimand
+from causalppl.identification.expression import (
+    Combination,
+    Level,
+    Node,
+    Pin,
+    Policy,
+    Probability,
+    Product,
+    Quotient,
+    Same,
+    Sum,
+    Symbol,
+    Test,
+    Zero,
+    walk,
+)
+from causalppl.queries import Value
+from causalppl.queries.terms import HOLDS
+
+__all__ = ["Law", "SourceKey", "evaluate"]
+
+Law: TypeAlias = Factor | Iterable[Factor]
+SourceKey: TypeAlias = tuple[str | None, frozenset[str]]
+
+
+def evaluate(
+    estimand: Estimand,
+    law: Law | Mapping[SourceKey, Law],
+    *,
+    policies: Mapping[str, Factor] | None = None,
+    tolerance: float = 1e-9,
+) -> Factor | float | Tensor:
+    """Compute an estimand on exact laws of finite variables.
+
+    Args:
+        estimand: From ``identify``.
+        law: The observational law: one table, or factors whose product it is (a Bayesian network),
+            contracted without the joint table. With experiments or several populations, a mapping
+            from ``(domain, variables set)`` to laws, the target's domain being None; the law of an
+            experiment has the variables that were set among its names and sums to one for each
+            of their values.
+        policies: For soft interventions, the law of each planned variable given its inputs.
+        tolerance: By how much the answer may depend on probabilities that the law leaves
+            undefined.
+
+    Returns:
+        For a P query a table over its open values, whose names are those of the formula
+        (``X'`` where a variable has two values); for an E query a number, or a tensor over the
+        open values.
+
+    Raises:
+        AssumptionError: The answer needs a conditional probability in a stratum of probability
+            zero (positivity fails); the message names the strata.
+        DataError: A law, a variable or a value is missing.
+
+    Example:
+        >>> import torch
+        >>> from causalppl.data import Factor
+        >>> from causalppl.graphs import back_door
+        >>> from causalppl.identification import identify
+        >>> joint = Factor(("Z", "X", "Y"), torch.tensor(
+        ...     [[[0.30, 0.10], [0.05, 0.05]], [[0.05, 0.05], [0.10, 0.30]]]))
+        >>> round(evaluate(identify(back_door(), "P(Y=1 | do(X=1))"), joint).values.item(), 3)
+        0.625
+    """
+    laws: Mapping[SourceKey, Law] = law if isinstance(law, Mapping) else {(None, frozenset()): law}
+    tables = _Tables(laws, policies or {})
+    body = estimand.body
+    if isinstance(body, Combination):
+        terms = [_number(term, tables, estimand, tolerance) for term in body.terms]
+        total = sum(w * t for w, t in zip(body.weights, terms, strict=True))
+        return float(total) if isinstance(total, Tensor) and not total.dim() else total
+    if getattr(estimand.query, "kind", "P") == "E":
+        value = _number(body, tables, estimand, tolerance)
+        return value if value.dim() else float(value)
+    return _settled(tables.of(body), tables, estimand, tolerance)
+
+
+def _number(node: Node, tables: "_Tables", estimand: Estimand, tolerance: float) -> Tensor:
+    """Compute an expectation; levels are shifted to be non-negative, as tables must be."""
+    levels = [part.symbol for part in walk(node) if isinstance(part, Level)]
+    if not levels:
+        return _settled(tables.of(node), tables, estimand, tolerance).values
+    lowest = min(0.0, *(min(tables.levels(symbol)) for symbol in levels))
+    shifted = _Tables(tables.laws, tables.policies, shift=lowest)
+    above = _settled(shifted.of(node), shifted, estimand, tolerance).values
+    if not lowest:
+        return above
+    ones = _Tables(tables.laws, tables.policies, shift=None)
+    return above + lowest * _settled(ones.of(node), ones, estimand, tolerance).values
+
+
+def _settled(table: Factor, tables: "_Tables", estimand: Estimand, tolerance: float) -> Factor:
+    """Drop the axis of trial fillings, if the answer is the same under both."""
+    if not table.batch_shape:
+        return table
+    first, second = table.values
+    if float((first - second).abs().max()) > tolerance:
+        listed = "; ".join(sorted(tables.undefined)[:5])
+        raise AssumptionError(
+            f"{estimand.query} needs probabilities given what never happens: {listed}; "
+            "expected every such stratum to have positive probability; restrict the question to "
+            "strata that occur, or bound it"
+        )
+    return Factor(table.names, first, table.states)
+
+
+@dataclass
+class _Tables:
+    """The table of each node, by the names of its free symbols.
+
+    Undefined probabilities (0/0) are filled in two ways, along a leading axis of length two; what
+    agrees at the end did not depend on them.
+    """
+
+    laws: Mapping[SourceKey, Law]
+    policies: Mapping[str, Factor]
+    shift: float | None = 0.0
+    undefined: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._known: dict[int, Factor] = {}
+        self._leaves: dict[object, Factor] = {}
+        self._factors = {
+            key: (law,) if isinstance(law, Factor) else tuple(law) for key, law in self.laws.items()
+        }
+        self._states = {
+            name: states
+            for factors in self._factors.values()
+            for factor in factors
+            for name, states in factor.states.items()
+        }
+
+    def of(self, root: Node) -> Factor:
+        """Compute a node's table."""
+        for node in walk(root):
+            if id(node) not in self._known and not self._is_inside_sum(node, root):
+                self._known[id(node)] = self._table(node)
+        return self._known[id(root)]
+
+    @staticmethod
+    def _is_inside_sum(node: Node, root: Node) -> bool:
+        # products are contracted as a whole by the sum above them
+        return isinstance(node, Product) and node is not root
+
+    def levels(self, symbol: Symbol) -> list[float]:
+        """List a variable's values as numbers."""
+        states = self._of_variable(symbol.variable)
+        if any(isinstance(state, str) for state in states):
+            raise DataError(
+                f"an expectation of {symbol.variable}, whose values are {states}; expected numbers"
+            )
+        return [float(state) for state in states]
+
+    def _table(self, node: Node) -> Factor:
+        match node:
+            case Probability():
+                return self._probability(node)
+            case Policy(outcome=outcome, given=given):
+                return self._renamed(self._policy(node), (outcome, *given))
+            case Product() | Sum():
+                body = node.body if isinstance(node, Sum) else node
+                return self._contracted(body, node.free)
+            case Quotient(numerator=numerator, denominator=denominator):
+                above, below = self._get(numerator), self._get(denominator)
+                return self._ratio(above, below, "a quotient")
+            case Pin(body=body, over=over):
+                return self._pinned(self._get(body), over)
+            case Zero():
+                return Factor((), torch.zeros((), dtype=torch.float64))
+        return self._weights(node)
+
+    def _get(self, node: Node) -> Factor:
+        if id(node) not in self._known:
+            self._known[id(node)] = self._table(node)
+        return self._known[id(node)]
+
+    def _contracted(self, body: Node, free: Iterable[Symbol]) -> Factor:
+        factors = body.factors if isinstance(body, Product) else (body,)
+        if not factors:
+            return Factor((), torch.ones((), dtype=torch.float64))
+        result = contract(map(self._get, factors), sorted(map(str, free)))
+        return Factor(result.names, _plain(result), result.states)
+
+    def _probability(self, node: Probability) -> Factor:
+        slots = (*node.outcomes, *node.given, *node.do)
+        key = node.domain, tuple(s.variable for s in slots), len(node.outcomes), len(node.do)
+        if key not in self._leaves:
+            names = [symbol.variable for symbol in slots]
+            joint = contract(self._law(node), names)
+            joint = Factor(joint.names, _plain(joint), joint.states)
+            rest = names[: len(node.outcomes)]
+            if node.given:
+                joint = self._ratio(joint, joint.marginalise(rest), "P given", names)
+            self._leaves[key] = joint
+        return self._renamed(self._leaves[key], slots)
+
+    def _law(self, node: Probability) -> tuple[Factor, ...]:
+        key = node.domain, frozenset(symbol.variable for symbol in node.do)
+        if key not in self._factors:
+            do = f"do({', '.join(sorted(key[1]))})" if key[1] else "observation"
+            where = f" in {node.domain}" if node.domain else ""
+            raise DataError(
+                f"the formula needs the law of {do}{where}; no such law was given; pass "
+                f"{{({node.domain!r}, frozenset({sorted(key[1])})): table}}"
+            )
+        return self._factors[key]
+
+    def _policy(self, node: Policy) -> Factor:
+        name = node.outcome.variable
+        if name not in self.policies:
+            raise DataError(f"the plan for {name} has no law; pass policies={{{name!r}: table}}")
+        return self.policies[name].align([name, *(symbol.variable for symbol in node.given)])
+
+    def _renamed(self, table: Factor, slots: Iterable[Symbol]) -> Factor:
+        """Cut a table over variables at fixed values, and name its axes by symbols."""
+        symbols = {symbol.variable: symbol for symbol in slots}
+        fixed = {v: s.value for v, s in symbols.items() if s.value is not None}
+        cut = table.condition(fixed)
+        names = tuple(str(symbols[name]) for name in cut.names)
+        states = {str(symbols[name]): cut.states[name] for name in cut.names}
+        return Factor(names, cut.values, states)
+
+    def _ratio(
+        self, above: Factor, below: Factor, what: str, names: list[str] | None = None
+    ) -> Factor:
+        keep = tuple(dict.fromkeys((*above.names, *below.names)))
+        top, bottom = above._spread(keep), below._spread(keep)
+        states = {**above.states, **below.states}
+        empty = bottom == 0
+        values = top / torch.where(empty, torch.ones_like(bottom), bottom)
+        if not bool(empty.any()):
+            return Factor(keep, values, states)
+        self._report(below, what)
+        empty = empty.expand(torch.broadcast_shapes(empty.shape, values.shape))
+        if values.dim() == len(keep):
+            values, empty = values.expand(2, *values.shape), empty.expand(2, *empty.shape)
+        fill = torch.tensor([0.25, 0.75], dtype=values.dtype, device=values.device)
+        fill = fill.reshape(2, *([1] * len(keep)))
+        return Factor(keep, torch.where(empty, fill, values), states)
+
+    def _report(self, below: Factor, what: str) -> None:
+        values = below.values if not below.batch_shape else below.values[0]
+        for cell in (values == 0).nonzero()[:5].tolist():
+            named = zip(below.names, cell, strict=True)
+            shown = ", ".join(f"{name}={below.states[name][code]}" for name, code in named)
+            self.undefined.add(f"{what} {shown}" if shown else what)
+
+    def _pinned(self, table: Factor, over: Iterable[Symbol]) -> Factor:
+        """Take the first value of the pinned symbols at which all is defined."""
+        gone = [str(symbol) for symbol in over]
+        kept = [name for name in table.names if name not in gone]
+        values = table.align([*gone, *kept]).values
+        lead = 1 if table.batch_shape else 0
+        flat = values.reshape(*values.shape[:lead], -1, *values.shape[lead + len(gone) :])
+        if not lead:
+            return Factor(tuple(kept), flat[0], table.states)
+        spread = (flat[0] - flat[1]).abs()
+        worst = spread.reshape(spread.shape[0], -1).amax(dim=1)
+        return Factor(tuple(kept), flat[:, int(worst.argmin())], table.states)
+
+    def _weights(self, node: Node) -> Factor:
+        match node:
+            case Level(symbol=symbol):
+                values = torch.tensor(self.levels(symbol), dtype=torch.float64)
+                shifted = torch.ones_like(values) if self.shift is None else values - self.shift
+                return self._over((symbol,), shifted)
+            case Test(symbol=symbol, op=op, bound=bound):
+                states = self._of_variable(symbol.variable)
+                holds = [float(HOLDS[op](state, bound)) for state in states]
+                return self._over((symbol,), torch.tensor(holds, dtype=torch.float64))
+            case Same(first=first, second=second):
+                size = len(self._of_variable(first.variable))
+                table = self._over(
+                    (Symbol(first.variable, 0), Symbol(first.variable, 1)),
+                    torch.eye(size, dtype=torch.float64),
+                )
+                for name, symbol in zip(tuple(table.names), (first, second), strict=True):
+                    if symbol.value is not None:
+                        table = table.condition({name: symbol.value})
+                names = tuple(str(s) for s in (first, second) if s.value is None)
+                return Factor(
+                    names, table.values, dict.fromkeys(names, self._states[first.variable])
+                )
+        raise AssertionError(f"no table for {node}")
+
+    def _over(self, symbols: tuple[Symbol, ...], values: Tensor) -> Factor:
+        names = tuple(map(str, symbols))
+        states = {str(s): self._of_variable(s.variable) for s in symbols}
+        return Factor(names, values, states)
+
+    def _of_variable(self, name: str) -> tuple[Value, ...]:
+        if name not in self._states:
+            raise DataError(f"no law has the variable {name!r}; it has {sorted(self._states)}")
+        return self._states[name]
+
+
+def _plain(factor: Factor) -> Tensor:
+    scale = factor.log_scale.exp()
+    return factor.values * scale[(..., *[None] * len(factor.names))]

@@ -1,0 +1,100 @@
+"""From a query and a diagram to a formula, or to a witness that there is none.
+
+All of ``P(... | do(...))``, conditional, nested and soft interventional queries, experiments and
+several populations go through one function; what the literature treats as separate algorithms are
+its special cases.
+
+=============================== ===================================== ============== =============
+name                            algorithm                             paper          completeness
+=============================== ===================================== ============== =============
+`identify`                      ID                                    Shpitser,      complete
+                                                                      Pearl 2006
+`identify`                      IDC: ``P(y | do(x), z)``              Shpitser,      complete
+                                                                      Pearl 2006b
+`identify`, ``experiments``     gID; zID as a case                    Lee et al.     complete
+                                                                      2019
+`identify`, `Domain`            transport: several sources, each      Lee et al.     complete
+                                with experiments; limited target      2020
+                                data
+`identify`                      ID*, IDC*, ctfID: counterfactual,     Correa et al.  complete for
+                                conditional and nested                2021           symbols; see
+                                                                                     the guide
+`identify`, ``policies``        sigma-calculus: soft interventions    Correa,        complete for
+                                and dynamic plans                     Bareinboim     plans that are
+                                                                      2020           known
+`identify`                      natural and controlled effects, as    Shpitser 2013  complete;
+                                nested counterfactuals                               edge-wise paths
+                                                                                     not yet
+`Hedge`, `Conflict`, `Witness`  why there is no formula               Shpitser,      checkable
+                                                                      Pearl 2006
+`Estimand`, `Step`, `Study`     the formula and its derivation
+`is_adjustment_set`,            complete adjustment criterion; all    Shpitser       complete
+`is_back_door_set`,             and minimal sets with polynomial      et al. 2010;
+`find_adjustment_set`,          delay                                 van der Zander
+`adjustment_sets`,                                                    et al. 2014
+`all_adjustment_sets`,
+`explain_adjustment`,
+`AdjustmentFailure`
+`find_minimum_cost_adjustment_set`
+                                cheapest set, by a minimum cut        van der Zander complete
+                                                                      et al. 2019
+`is_front_door_set`,            all front-door sets with polynomial   Jeong et al.   complete
+`find_front_door_set`,          delay                                 2022; Wienobst
+`front_door_sets`                                                     et al. 2023
+`Instrument`, `is_instrument`,  conditional instruments               van der Zander ancestral
+`find_instruments`                                                    et al. 2015    instruments
+`is_instrumental_set`           instrumental sets                     Brito, Pearl   see docstring
+                                                                      2002
+=============================== ===================================== ============== =============
+
+Not yet here: optimal adjustment sets, selection bias, missing data, cyclic graphs, linear models.
+"""
+
+from causalppl.identification.adjustment import (
+    AdjustmentFailure,
+    adjustment_sets,
+    all_adjustment_sets,
+    explain_adjustment,
+    find_adjustment_set,
+    is_adjustment_set,
+    is_back_door_set,
+)
+from causalppl.identification.estimand import Estimand, Step
+from causalppl.identification.factorisation import Conflict
+from causalppl.identification.front_door import (
+    find_front_door_set,
+    front_door_sets,
+    is_front_door_set,
+)
+from causalppl.identification.hedges import Hedge, Witness
+from causalppl.identification.identify import identify
+from causalppl.identification.instrumental_sets import is_instrumental_set
+from causalppl.identification.instruments import Instrument, find_instruments, is_instrument
+from causalppl.identification.minimum_cost_adjustment import find_minimum_cost_adjustment_set
+from causalppl.identification.sources import Domain, Study
+
+__all__ = [
+    "AdjustmentFailure",
+    "Conflict",
+    "Domain",
+    "Estimand",
+    "Hedge",
+    "Instrument",
+    "Step",
+    "Study",
+    "Witness",
+    "adjustment_sets",
+    "all_adjustment_sets",
+    "explain_adjustment",
+    "find_adjustment_set",
+    "find_front_door_set",
+    "find_instruments",
+    "find_minimum_cost_adjustment_set",
+    "front_door_sets",
+    "identify",
+    "is_adjustment_set",
+    "is_back_door_set",
+    "is_front_door_set",
+    "is_instrument",
+    "is_instrumental_set",
+]

@@ -1,0 +1,226 @@
+"""Tian's c-factors: ``Q[C]``, the law of some variables when all others are set, from data.
+
+Everything that can be identified is a sum of products of c-factors, and a c-factor is identified
+from one source of data or from none, so this is the only search that the package does.
+
+References:
+    Tian and Pearl (2002), A general identification condition for causal effects;
+    Huang and Valtorta (2006) and Shpitser and Pearl (2006) for completeness;
+    Lee, Correa and Bareinboim (2019, 2020) for experiments and several populations.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from causalppl.graphs import ADMG
+from causalppl.graphs.components import district_masks
+from causalppl.graphs.mixed import iterate_bits, union
+from causalppl.identification.expression import Node, Probability, Symbol
+from causalppl.identification.simplify import pin, product, quotient, sum_over
+from causalppl.identification.sources import Source
+
+__all__ = ["Stuck", "identify_c_factor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Why one source does not give ``Q[target]``; sets as bits.
+
+    Attributes:
+        source: The source.
+        target: The c-factor that was asked for.
+        region: The district that contains it, all ancestors of it, at which the recursion ends;
+            0 where the source sets or shifts part of the target.
+    """
+
+    source: Source
+    target: int
+    region: int
+
+
+def identify_c_factor(
+    graph: ADMG, target: int, sources: Sequence[Source]
+) -> tuple[Node, Source] | list[Stuck]:
+    """Express ``Q[target]`` by the first source that can.
+
+    Args:
+        graph: A diagram in canonical order.
+        target: A set that bidirected edges connect, as bits.
+        sources: The data, in order of preference.
+
+    Returns:
+        The formula and its source, or for each source why not. The formula is over the symbols
+        of the target and of its parents, without primes.
+    """
+    failures = []
+    for source in sources:
+        if target & (source.do | source.shifted):
+            failures.append(Stuck(source, target, 0))
+            continue
+        found = _Derivation(graph, target, source).run()
+        if isinstance(found, Node):
+            return found, source
+        failures.append(found)
+    return failures
+
+
+class _Derivation:
+    """Tian's recursion for one target and one source."""
+
+    def __init__(self, graph: ADMG, target: int, source: Source) -> None:
+        self.graph, self.target, self.source = graph, target, source
+        self.symbols = tuple(map(Symbol, graph.nodes))
+        self.do = tuple(self.symbols[i] for i in iterate_bits(source.do))
+
+    def run(self) -> Node | Stuck:
+        region = self.graph.all_mask & ~self.source.do
+        law: _Law = _DataLaw(self, region)
+        while True:
+            kept = self.ancestors(self.target, region)
+            law = law.marginal(kept)
+            if kept == self.target:
+                return self.pinned(law.joint(), self.target | self.parents(self.target))
+            district = self.district(self.target & -self.target, kept)
+            if district == region:
+                # figure 3 of Shpitser and Pearl, line 5: region and target form a hedge
+                return Stuck(self.source, self.target, region)
+            law, region = law.c_factor(district), district
+
+    def parents(self, nodes: int) -> int:
+        return union(nodes, self.graph.parent_masks)
+
+    def ancestors(self, nodes: int, region: int) -> int:
+        reached = frontier = nodes
+        masks = self.graph.parent_masks
+        while frontier:
+            low = frontier & -frontier
+            new = masks[low.bit_length() - 1] & region & ~reached
+            reached |= new
+            frontier = (frontier ^ low) | new
+        return reached
+
+    def district(self, node: int, region: int) -> int:
+        reached = frontier = node
+        masks = self.graph.sibling_masks
+        while frontier:
+            low = frontier & -frontier
+            new = masks[low.bit_length() - 1] & region & ~reached
+            reached |= new
+            frontier = (frontier ^ low) | new
+        return reached
+
+    def blanket(self, node: int, region: int) -> tuple[int, int]:
+        """Find what ``node`` depends on, given all before it: inside the region, and outside."""
+        district = self.district(1 << node, region & ((2 << node) - 1))
+        around = (district | self.parents(district)) & ~(1 << node)
+        return around & region, around & ~region
+
+    def named(self, mask: int) -> tuple[Symbol, ...]:
+        return tuple(self.symbols[i] for i in iterate_bits(mask))
+
+    def pinned(self, body: Node, allowed: int) -> Node:
+        """Bind what a formula names and does not depend on."""
+        extra = body.free.difference(self.named(allowed))
+        return pin([symbol for symbol in self.symbols if symbol in extra], body)
+
+
+class _Law:
+    """``Q[region]``: a law of the region, in the order of the bits, given all that is set."""
+
+    def __init__(self, derivation: _Derivation, region: int) -> None:
+        self.derivation, self.region = derivation, region
+
+    def marginal(self, kept: int) -> "_Law":
+        """Sum out all but an ancestral part of the region."""
+        raise NotImplementedError
+
+    def joint(self) -> Node:
+        """Write the whole law."""
+        raise NotImplementedError
+
+    def conditional(self, node: int) -> Node:
+        """Write the law of one variable given those before it."""
+        raise NotImplementedError
+
+    def c_factor(self, district: int) -> "_Law":
+        """Keep one district: the product of its variables' conditionals (Tian, lemma 1)."""
+        factors = {node: self.conditional(node) for node in iterate_bits(district)}
+        return _ChainLaw(self.derivation, district, factors)
+
+
+class _DataLaw(_Law):
+    """A law that data supplies: any conditional of it can be written down."""
+
+    def marginal(self, kept: int) -> "_Law":
+        return _DataLaw(self.derivation, kept)
+
+    def joint(self) -> Node:
+        step = self.derivation
+        return self._pinned(Probability(step.named(self.region), (), step.do, step.source.domain))
+
+    def conditional(self, node: int) -> Node:
+        step = self.derivation
+        inside, outside = step.blanket(node, self.region)
+        body = Probability((step.symbols[node],), step.named(inside), step.do, step.source.domain)
+        return step.pinned(body, 1 << node | inside | outside)
+
+    def _pinned(self, body: Node) -> Node:
+        step = self.derivation
+        return step.pinned(body, self.region | step.parents(self.region))
+
+
+class _ChainLaw(_Law):
+    """A product of conditionals, one for each variable of the region given some before it."""
+
+    def __init__(self, derivation: _Derivation, region: int, factors: dict[int, Node]) -> None:
+        super().__init__(derivation, region)
+        self.factors = factors
+
+    def marginal(self, kept: int) -> "_Law":
+        factors = dict(self.factors)
+        needed = {node: factor.free for node, factor in factors.items()}
+        for node in reversed(list(factors)):
+            # a variable that no remaining factor names sums out of its own
+            symbol = self.derivation.symbols[node]
+            others = (free for other, free in needed.items() if other != node)
+            if not kept >> node & 1 and not any(symbol in free for free in others):
+                del factors[node], needed[node]
+        rest = [node for node in factors if not kept >> node & 1]
+        if not rest:
+            return _ChainLaw(self.derivation, kept, factors)
+        over = [self.derivation.symbols[node] for node in rest]
+        return _BodyLaw(self.derivation, kept, sum_over(over, product(factors.values())))
+
+    def joint(self) -> Node:
+        return product(self.factors.values())
+
+    def conditional(self, node: int) -> Node:
+        return self.factors[node]
+
+
+class _BodyLaw(_Law):
+    """A law given by one formula."""
+
+    def __init__(self, derivation: _Derivation, region: int, body: Node) -> None:
+        super().__init__(derivation, region)
+        self.body = body
+
+    def marginal(self, kept: int) -> "_Law":
+        rest = self.derivation.named(self.region & ~kept)
+        return _BodyLaw(self.derivation, kept, sum_over(rest, self.body)) if rest else self
+
+    def joint(self) -> Node:
+        return self.body
+
+    def conditional(self, node: int) -> Node:
+        step = self.derivation
+        inside, outside = step.blanket(node, self.region)
+        kept = inside | 1 << node
+        above = sum_over(step.named(self.region & ~kept), self.body)
+        body = quotient(above, sum_over([step.symbols[node]], above))
+        return step.pinned(body, kept | outside)
+
+
+def district_list(graph: ADMG, nodes: int) -> list[int]:
+    """Split nodes into districts of the diagram over them; sets as bits."""
+    return district_masks(graph.sibling_masks, nodes)

@@ -1,0 +1,206 @@
+"""The answer of a diagram to a query: a formula in what the data supplies."""
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from causalppl.exceptions import DataError
+from causalppl.graphs import ADMG
+from causalppl.identification.expression import (
+    Combination,
+    Level,
+    Node,
+    Pin,
+    Policy,
+    Probability,
+    Product,
+    Quotient,
+    Same,
+    Sum,
+    Symbol,
+    Test,
+    Zero,
+    walk,
+)
+from causalppl.identification.rendering import to_latex, to_text
+from causalppl.queries import Contrast, Query, parse_query
+
+__all__ = ["Estimand", "Step"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a derivation.
+
+    Attributes:
+        rule: The name of the rule.
+        variables: What it is about: for a c-factor its variables, for adjustment the covariates.
+        formula: What it gives.
+        graph: The diagram in which the rule was applied.
+
+    Example:
+        >>> from causalppl.graphs import back_door
+        >>> from causalppl.identification import identify
+        >>> print(identify(back_door(), "P(Y | do(X))").steps[0])
+        back-door adjustment for {Z}: sum_Z P(Y | X, Z) P(Z)
+    """
+
+    rule: str
+    variables: tuple[str, ...]
+    formula: Node
+    graph: ADMG
+
+    def __str__(self) -> str:
+        named = ", ".join(self.variables)
+        return f"{self.rule}{f' {{{named}}}' if named else ''}: {to_text(self.formula)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Estimand:
+    """A formula for a query, over the laws that the data supplies.
+
+    Immutable. Two estimands are equal if their queries and their formulas are. The formula's free
+    symbols are values that the query leaves open, and no others.
+
+    Attributes:
+        query: The query.
+        body: The formula; parts that repeat are stored once.
+        graph: The diagram that it was derived from, in canonical order.
+        steps: How it was derived.
+
+    Example:
+        >>> from causalppl.graphs import front_door
+        >>> from causalppl.identification import identify
+        >>> estimand = identify(front_door(), "P(Y | do(X))")
+        >>> print(estimand)
+        sum_Z P(Z | X) sum_X' P(X') P(Y | X', Z)
+        >>> Estimand.from_json(estimand.to_json()) == estimand
+        True
+    """
+
+    query: Query | Contrast
+    body: Node
+    graph: ADMG
+    steps: tuple[Step, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        unknown = {symbol.variable for symbol in self.body.free} - self.query.variables
+        assert not unknown, f"free symbols {unknown} in the formula of {self.query}"
+
+    def __str__(self) -> str:
+        return to_text(self.body)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def to_latex(self) -> str:
+        """Write the formula in LaTeX, without dollar signs."""
+        return to_latex(self.body)
+
+    def _repr_latex_(self) -> str:
+        return rf"${self.query.to_latex()} = {self.to_latex()}$"
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether the diagram alone says that the probability is zero."""
+        return isinstance(self.body, Zero)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The laws that the data must supply, such as ``P(...)`` and ``P^trial(... | do(X))``."""
+        found: dict[str, None] = {}
+        for node in walk(self.body):
+            if isinstance(node, Probability):
+                do = ", ".join(symbol.variable for symbol in node.do)
+                where = f"^{node.domain}" if node.domain else ""
+                found[f"P{where}(...{f' | do({do})' if do else ''})"] = None
+        return tuple(sorted(found))
+
+    def to_json(self) -> str:
+        """Write the estimand as JSON; each part of the formula once."""
+        numbers: dict[int, int] = {}
+        rows: list[list[Any]] = []
+        for node in walk(self.body):
+            numbers[id(node)] = len(rows)
+            rows.append([node.kind, *_fields(node), [numbers[id(part)] for part in node.parts]])
+        return json.dumps({"query": str(self.query), "graph": str(self.graph), "nodes": rows})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Estimand":
+        """Read what ``to_json`` wrote; the derivation is not kept.
+
+        Raises:
+            DataError: The text is not an estimand.
+        """
+        try:
+            stored = json.loads(text)
+            nodes: list[Node] = []
+            for kind, *fields, below in stored["nodes"]:
+                nodes.append(_read(kind, fields, tuple(nodes[i] for i in below)))
+            graph = ADMG.parse(stored["graph"]).in_canonical_order()
+            return cls(parse_query(stored["query"]), nodes[-1], graph)
+        except (KeyError, TypeError, IndexError, ValueError) as error:
+            raise DataError(
+                f"this is not a stored estimand ({error}); expected what to_json writes"
+            ) from None
+
+    @cached_property
+    def _key(self) -> str:
+        return self.to_json()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Estimand) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+
+def _fields(node: Node) -> list[Any]:
+    match node:
+        case Probability(outcomes=outcomes, given=given, do=do, domain=domain):
+            return [outcomes, given, do, domain]
+        case Policy(outcome=outcome, given=given):
+            return [outcome, given]
+        case Sum(over=over) | Pin(over=over):
+            return [over]
+        case Level(symbol=symbol):
+            return [symbol]
+        case Test(symbol=symbol, op=op, bound=bound):
+            return [symbol, op, bound]
+        case Same(first=first, second=second):
+            return [first, second]
+        case Combination(weights=weights):
+            return [weights]
+    return []
+
+
+def _read(kind: str, fields: list[Any], parts: tuple[Node, ...]) -> Node:
+    def symbols(stored: list[list[Any]]) -> tuple[Symbol, ...]:
+        return tuple(Symbol(*entry) for entry in stored)
+
+    match kind:
+        case "probability":
+            outcomes, given, do, domain = fields
+            return Probability(symbols(outcomes), symbols(given), symbols(do), domain)
+        case "policy":
+            return Policy(Symbol(*fields[0]), symbols(fields[1]))
+        case "product":
+            return Product(parts)
+        case "sum":
+            return Sum(symbols(fields[0]), *parts)
+        case "quotient":
+            return Quotient(*parts)
+        case "pin":
+            return Pin(symbols(fields[0]), *parts)
+        case "level":
+            return Level(Symbol(*fields[0]))
+        case "test":
+            return Test(Symbol(*fields[0]), fields[1], fields[2])
+        case "same":
+            return Same(Symbol(*fields[0]), Symbol(*fields[1]))
+        case "combination":
+            return Combination(tuple(fields[0]), parts)
+        case "zero":
+            return Zero()
+    raise ValueError(f"unknown part {kind!r}")

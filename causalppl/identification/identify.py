@@ -1,0 +1,350 @@
+"""One front for all questions to a diagram: from a query to a formula, or to a witness."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from causalppl.exceptions import (
+    GraphError,
+    ImpossibleEvidenceError,
+    NotIdentifiableError,
+    NotTransportableError,
+    QueryError,
+)
+from causalppl.graphs import ADMG
+from causalppl.identification.c_factor import Stuck, identify_c_factor
+from causalppl.identification.estimand import Estimand, Step
+from causalppl.identification.expression import (
+    Combination,
+    Level,
+    Node,
+    Policy,
+    Quotient,
+    Sum,
+    Symbol,
+    Test,
+    Zero,
+    substitute,
+)
+from causalppl.identification.factorisation import (
+    Conflict,
+    CounterfactualVariable,
+    Factorisation,
+    World,
+    check_events,
+)
+from causalppl.identification.hedges import Hedge, Witness
+from causalppl.identification.simple_criteria import simple_formula
+from causalppl.identification.simplify import conditional, product, quotient, sum_over, unshadow
+from causalppl.identification.sources import Domain, Source, list_sources
+from causalppl.queries import Contrast, Event, Intervention, Query, parse_query
+
+__all__ = ["identify"]
+
+_Interventions: TypeAlias = tuple[Intervention, ...]
+_Located: TypeAlias = tuple[Event, _Interventions]
+
+
+def identify(
+    graph: ADMG,
+    query: str | Query | Contrast,
+    *,
+    experiments: Iterable[Iterable[str]] = (),
+    domains: Iterable[Domain] = (),
+    observational: bool = True,
+    policies: Mapping[str, Iterable[str]] | None = None,
+) -> Estimand:
+    """Express a causal query by the laws that data can supply, or show why that is impossible.
+
+    All rungs go one way: the query is traced back to counterfactual variables, these fall into
+    districts, and each district is one c-factor, which some source of data has to give. Short
+    criteria (rule 2, back-door adjustment) are tried first where they apply.
+
+    The verdict is complete: a query that is refused has two models with the same data and
+    different answers. It is nonparametric: for variables with few values, or with a stated form
+    of the mechanisms, more can be identifiable.
+
+    Args:
+        graph: The diagram.
+        query: For example ``"P(Y | do(X))"``, ``"P(Y_{X=0} | X=1)"`` or ``"ATE(X: 1 vs 0 -> Y)"``.
+        experiments: Sets of variables that were randomised in the target population, each at all
+            its values, while the others were measured.
+        domains: Other populations.
+        observational: Whether the target population was observed.
+        policies: For a soft intervention: variable to the variables that a plan looks at to set
+            it; the plan's law is known and appears as ``pi(X | Z)``.
+
+    Returns:
+        The formula, with its derivation.
+
+    Raises:
+        NotIdentifiableError: There is no formula; ``error.hedge`` shows why, and can be checked.
+        NotTransportableError: Likewise, where other populations were at hand.
+        ImpossibleEvidenceError: The query conditions on what the diagram excludes.
+        GraphError: The graph is not an ADMG, or a source names a variable that is not in it.
+        QueryError: The query names a variable that is not in the graph.
+
+    References:
+        Shpitser and Pearl (2006); Lee, Correa and Bareinboim (2019, 2020); Correa, Lee and
+        Bareinboim (2021); Correa and Bareinboim (2020).
+
+    Example:
+        >>> graph = ADMG.parse("Z -> X -> Y; Z -> Y")
+        >>> identify(graph, "P(Y | do(X))")
+        sum_Z P(Y | X, Z) P(Z)
+        >>> identify(graph, "E[Y_{X=0} | X=1]")
+        sum_Z E[Y | Z, X=0] P(Z | X=1)
+    """
+    if not isinstance(graph, ADMG):
+        raise GraphError(f"the graph is {graph!r}; expected an ADMG; use ADMG.parse or scm.graph")
+    asked = parse_query(query) if isinstance(query, str) else query
+    ordered = graph.in_canonical_order()
+    sources = list_sources(ordered, experiments, domains, observational=observational)
+    search = _Search(ordered, sources, _plans(ordered, policies or {}))
+    body, steps = search.answer(asked)
+    return Estimand(asked, body, ordered, steps)
+
+
+def _plans(graph: ADMG, policies: Mapping[str, Iterable[str]]) -> dict[int, tuple[int, ...]]:
+    found = {}
+    for name, inputs in policies.items():
+        names = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        for other in (name, *names):
+            graph.mask((other,))
+        if name in names:
+            raise QueryError(f"the plan for {name} looks at {name} itself; remove it")
+        found[graph._index[name]] = tuple(sorted(graph._index[other] for other in names))
+    return found
+
+
+@dataclass
+class _Search:
+    """What one call of ``identify`` knows."""
+
+    graph: ADMG
+    sources: tuple[Source, ...]
+    policies: dict[int, tuple[int, ...]]
+
+    def __post_init__(self) -> None:
+        self._known: dict[int, tuple[Node, Source] | list[Stuck]] = {}
+        self._steps: list[Step] = []
+
+    def answer(self, asked: Query | Contrast) -> tuple[Node, tuple[Step, ...]]:
+        weights, terms = [], []
+        for weight, query in asked.expand():
+            weights.append(weight)
+            terms.append(self._single(query))
+        if weights == [1.0]:
+            return terms[0], tuple(self._steps)
+        return Combination(tuple(weights), tuple(terms)), tuple(self._steps)
+
+    def _single(self, query: Query) -> Node:
+        check_events(self.graph, query.worlds.outcomes + query.worlds.given)
+        for intervention in query.do:
+            self.graph.mask((intervention.name,))
+        outcomes, tests = _split_tests(query)
+        simple = None
+        if not self.policies and self.sources == (Source(),):
+            simple = simple_formula(self.graph, outcomes, query.given, query.do)
+        if simple is not None:
+            self._steps.append(simple.step)
+            body, symbols = simple.body, list(simple.symbols)
+        else:
+            body, symbols = self._general(query, outcomes)
+        body = _with_tests(query, body, symbols, tests)
+        return unshadow(body, body.free)
+
+    def _general(self, query: Query, outcomes: Sequence[Event]) -> tuple[Node, list[Symbol]]:
+        asked, known = _in_worlds(query, outcomes), _in_worlds(query, query.given)
+        fixed = [place for place, event in enumerate(outcomes) if event.value is not None]
+        if not known:
+            return self._joint(query, asked)
+        opened = [replace(event, value=None) for event in outcomes]
+        try:
+            body, symbols = self._conditional(query, _in_worlds(query, opened), known)
+        except NotIdentifiableError:
+            # values that agree with other worlds can make a query identifiable at these values
+            if not fixed:
+                raise
+            return self._ratio(query, asked, known)
+        values = {symbols[i]: Symbol(outcomes[i].name, 0, outcomes[i].value) for i in fixed}
+        return substitute(body, values), [values.get(symbol, symbol) for symbol in symbols]
+
+    def _joint(self, query: Query, events: Sequence[_Located]) -> tuple[Node, list[Symbol]]:
+        facts, symbols = self._factorise(events)
+        if facts.is_impossible:
+            return Zero(), symbols
+        factors = [self._factor(query, facts, district) for district in facts.districts()]
+        factors += [*facts.policy_factors(), *facts.same]
+        return sum_over(facts.summed(), product(factors)), symbols
+
+    def _conditional(
+        self,
+        query: Query,
+        outcomes: Sequence[_Located],
+        given: Sequence[_Located],
+    ) -> tuple[Node, list[Symbol]]:
+        facts, symbols = self._factorise([*outcomes, *given])
+        self._possible(query, facts, given)
+        asked = symbols[: len(outcomes)]
+        if facts.is_impossible:
+            return Zero(), asked
+        summed = facts.summed()
+        factors = []
+        for group in _linked(facts, {*summed, *asked}):
+            # a part that no summed symbol joins to an outcome cancels (Correa et al., theorem 5)
+            if any(symbol in asked for symbol in _symbols(group)):
+                factors += [self._factor_of(query, facts, member) for member in group]
+        factors += facts.same
+        body = sum_over(summed, product(factors))
+        return conditional(body, asked), asked
+
+    def _ratio(
+        self,
+        query: Query,
+        outcomes: Sequence[_Located],
+        given: Sequence[_Located],
+    ) -> tuple[Node, list[Symbol]]:
+        above, symbols = self._joint(query, [*outcomes, *given])
+        below, _ = self._joint(query, given)
+        asked = symbols[: len(outcomes)]
+        return (above if isinstance(above, Zero) else quotient(above, below)), asked
+
+    def _factorise(self, events: Sequence[_Located]) -> tuple[Factorisation, list[Symbol]]:
+        facts = Factorisation(self.graph, self.policies)
+        worlds: list[tuple[Event, World]] = [(event, facts.world(do)) for event, do in events]
+        symbols = facts.add(worlds)
+        return facts, symbols
+
+    def _possible(
+        self,
+        query: Query,
+        facts: Factorisation,
+        given: Sequence[_Located],
+    ) -> None:
+        if facts.is_impossible and self._factorise(given)[0].is_impossible:
+            raise ImpossibleEvidenceError(
+                f"{query} conditions on what has probability zero in every model of the diagram; "
+                "check the given part"
+            )
+
+    def _factor_of(
+        self, query: Query, facts: Factorisation, member: list[CounterfactualVariable]
+    ) -> Node:
+        if member[0].policy is not None:
+            return Policy(member[0].symbol, member[0].parents)
+        return self._factor(query, facts, member)
+
+    def _factor(
+        self, query: Query, facts: Factorisation, district: list[CounterfactualVariable]
+    ) -> Node:
+        values = facts.assignment(district)
+        if isinstance(values, Conflict):
+            raise self._refusal(query, self._witness(query, conflict=values))
+        target = 0
+        for entry in district:
+            target |= 1 << entry.node
+        if target not in self._known:
+            found = identify_c_factor(self.graph, target, self.sources)
+            self._known[target] = found
+            if not isinstance(found, list):
+                names = self.graph.names_in_order(target)
+                self._steps.append(Step("c-factor", names, found[0], self._seen(found[1])))
+        found = self._known[target]
+        if isinstance(found, list):
+            hedges = tuple(self._hedge(stuck) for stuck in found)
+            raise self._refusal(query, self._witness(query, hedges))
+        body = found[0]
+        return substitute(body, {Symbol(name): symbol for name, symbol in values.items()})
+
+    def _hedge(self, stuck: Stuck) -> Hedge:
+        names, study = self.graph.names_in_order, stuck.source.named(self.graph)
+        return Hedge(self.graph, names(stuck.target), names(stuck.region), study)
+
+    def _witness(
+        self, query: Query, hedges: tuple[Hedge, ...] = (), conflict: Conflict | None = None
+    ) -> Witness:
+        studies = tuple(source.named(self.graph) for source in self.sources)
+        return Witness(query, self.graph, studies, hedges, conflict)
+
+    def _refusal(self, query: Query, witness: Witness) -> NotIdentifiableError:
+        abroad = any(source.domain for source in self.sources)
+        kind = NotTransportableError if abroad else NotIdentifiableError
+        remedy = (
+            "it needs an assumption on how worlds are coupled, a bound, or another question"
+            if witness.conflict
+            else "an experiment that sets some of these variables, or a bound, can help"
+        )
+        return kind(
+            f"{query} is not identifiable from the data at hand: {witness}; {remedy}",
+            query=query,
+            hedge=witness,
+        )
+
+    def _seen(self, source: Source) -> ADMG:
+        return self.graph.remove_incoming(self.graph.names_in_order(source.do))
+
+
+def _split_tests(query: Query) -> tuple[tuple[Event, ...], list[tuple[int, Event]]]:
+    """Turn inequalities into open outcomes, each term once, and tests on their symbols."""
+    outcomes: list[Event] = []
+    tests: list[tuple[int, Event]] = []
+    for event in query.outcomes:
+        if event.op == "=":
+            outcomes.append(event)
+            continue
+        terms = [other.term for other in outcomes]
+        if event.term not in terms:
+            outcomes.append(Event(event.term))
+            terms.append(event.term)
+        tests.append((terms.index(event.term), event))
+    return tuple(outcomes), tests
+
+
+def _with_tests(
+    query: Query, body: Node, symbols: Sequence[Symbol], tests: Sequence[tuple[int, Event]]
+) -> Node:
+    if query.kind == "E":
+        return _weighted(body, [symbols[0]], [Level(symbols[0])])
+    if not tests:
+        return body
+    checks = []
+    for place, event in tests:
+        assert event.value is not None
+        checks.append(Test(symbols[place], event.op, event.value))
+    return _weighted(body, list(dict.fromkeys(symbols[place] for place, _ in tests)), checks)
+
+
+def _weighted(body: Node, over: Sequence[Symbol], weights: Sequence[Node]) -> Node:
+    """Sum ``weights * body`` with the weights next to the law that they weigh."""
+    if isinstance(body, Sum):
+        inner = sum_over(over, product([*weights, body.body]))
+        return sum_over(body.over, inner)
+    if isinstance(body, Quotient) and not body.denominator.free & set(over):
+        return Quotient(_weighted(body.numerator, over, weights), body.denominator)
+    return sum_over(over, product([*weights, body]))
+
+
+def _in_worlds(query: Query, events: Iterable[Event]) -> list[_Located]:
+    """Pair each event with the interventions of its world."""
+    return [(event, event.term.under(query.do).interventions) for event in events]
+
+
+def _linked(facts: Factorisation, linking: set[Symbol]) -> list[list[list[CounterfactualVariable]]]:
+    """Join districts and planned variables that share one of the linking symbols."""
+    planned = [[e] for e in facts.variables.values() if e.policy is not None]
+    groups: list[tuple[list[list[CounterfactualVariable]], set[Symbol]]] = []
+    for member in [*facts.districts(), *planned]:
+        members, symbols = [member], _symbols([member]) & linking
+        apart = []
+        for group in groups:
+            if group[1] & symbols:
+                members, symbols = group[0] + members, symbols | group[1]
+            else:
+                apart.append(group)
+        groups = [*apart, (members, symbols)]
+    return [members for members, _ in groups]
+
+
+def _symbols(group: Iterable[Iterable[CounterfactualVariable]]) -> set[Symbol]:
+    return {s for member in group for entry in member for s in (entry.symbol, *entry.parents)}

@@ -1,0 +1,161 @@
+"""Imitation of an expert who sees more than the imitator."""
+
+from .case import ImitationCase, names, sets
+
+ZKB = "Zhang, Kumor and Bareinboim (2020), Causal imitation learning with unobserved confounders"
+BACK_DOOR = "Z -> X -> Y; Z -> Y"
+BUTTERFLY = "A -> X; A -> Z; B -> Z; B -> Y; Z -> X; Z -> Y; X -> Y"
+
+
+def imitation(
+    name: str,
+    story: str,
+    graph: str,
+    inputs: str,
+    *,
+    imitable: bool,
+    latent: str = "Y",
+    good: tuple[str, ...] = (),
+    bad: tuple[str, ...] = (),
+) -> ImitationCase:
+    return ImitationCase(
+        name=name,
+        source=f"After {ZKB}, the pi-backdoor criterion: {story}",
+        graph=graph,
+        query="P(Y)",
+        identifiable=imitable,
+        action="X",
+        reward="Y",
+        policy_inputs=names(inputs),
+        latent=names(latent),
+        backdoor_sets=sets(*good),
+        not_backdoor_sets=sets(*bad),
+    )
+
+
+CASES = (
+    imitation(
+        "imitation_same_sensors",
+        "the imitator sees what the expert saw",
+        BACK_DOOR,
+        "Z",
+        imitable=True,
+        good=("Z",),
+        bad=("",),
+    ),
+    imitation(
+        "imitation_missing_sensor",
+        "the tail light Z is not seen",
+        BACK_DOOR,
+        "",
+        imitable=False,
+        latent="Y Z",
+        bad=("",),
+    ),
+    imitation(
+        "imitation_bow",
+        "expert and reward share a latent cause",
+        "X -> Y; X <-> Y",
+        "",
+        imitable=False,
+        bad=("",),
+    ),
+    imitation(
+        "imitation_irrelevant_sensor",
+        "what moves the expert does not matter for the reward",
+        "Z -> X -> Y; X <-> Z",
+        "Z",
+        imitable=True,
+        good=("", "Z"),
+    ),
+    imitation(
+        "imitation_m_shape",
+        "using Z opens a path, ignoring it does not",
+        "X -> Y; Z <-> X; Z <-> Y",
+        "Z",
+        imitable=True,
+        good=("",),
+        bad=("Z",),
+    ),
+    imitation(
+        "imitation_confounded_context",
+        "the context shares a latent cause with the reward",
+        "Z -> X -> Y; Z <-> Y",
+        "Z",
+        imitable=True,
+        good=("Z",),
+        bad=("",),
+    ),
+    imitation(
+        "imitation_confounded_context_hidden",
+        "the same, and the context is not seen",
+        "Z -> X -> Y; Z <-> Y",
+        "",
+        imitable=False,
+        latent="Y Z",
+        bad=("",),
+    ),
+    imitation(
+        "imitation_butterfly_hidden",
+        "only the collider of a butterfly is seen",
+        BUTTERFLY,
+        "Z",
+        imitable=False,
+        latent="Y A B",
+        bad=("", "Z"),
+    ),
+    imitation(
+        "imitation_butterfly_left",
+        "collider and left wing are seen",
+        BUTTERFLY,
+        "Z A",
+        imitable=True,
+        latent="Y B",
+        good=("A Z",),
+        bad=("", "Z", "A"),
+    ),
+    imitation(
+        "imitation_butterfly_right",
+        "collider and right wing are seen, though the expert does not use the right one",
+        BUTTERFLY,
+        "Z B",
+        imitable=True,
+        latent="Y A",
+        good=("B Z",),
+        bad=("", "Z", "B"),
+    ),
+    imitation(
+        "imitation_proxy",
+        "only a noisy copy W of the context is seen",
+        "Z -> X -> Y; Z -> Y; Z -> W",
+        "W",
+        imitable=False,
+        latent="Y Z",
+        bad=("", "W"),
+    ),
+    imitation(
+        "imitation_instrument",
+        "an instrument is seen",
+        "Z -> X -> Y; X <-> Y",
+        "Z",
+        imitable=False,
+        bad=("", "Z"),
+    ),
+    imitation(
+        "imitation_confounded_mediator",
+        "the action's consequence shares a latent cause with the action",
+        "X -> W -> Y; X <-> W",
+        "",
+        imitable=False,
+        bad=("",),
+    ),
+    imitation(
+        "imitation_two_contexts",
+        "either of two contexts blocks the path",
+        "A -> X -> Y; A -> B -> Y",
+        "A B",
+        imitable=True,
+        good=("A", "B", "A B"),
+        bad=("",),
+    ),
+)

@@ -1,0 +1,276 @@
+"""Recovery from selection bias and from missing data."""
+
+from .case import Case, MissingCase, SelectionCase, names, sets
+
+BTP = "Bareinboim, Tian and Pearl (2014), Recovering from selection bias in causal and statistical"
+BTP += " inference"
+BT15 = "Bareinboim and Tian (2015), Recovering causal effects from selection bias"
+CTB = "Correa, Tian and Bareinboim (2018), Generalized adjustment under confounding and selection"
+CTB += " biases"
+MPT = "Mohan, Pearl and Tian (2013), Graphical models for inference with missing data"
+MP21 = "Mohan and Pearl (2021), Graphical models for processing missing data"
+BNSR = "Bhattacharya, Nabi, Shpitser and Robins (2020), Identification in missing data models"
+BLOCKS = "X -> Y; Y -> R_X; X -> R_Y"
+MEDIATED = "X -> W -> Y; X -> Y; W -> S"
+
+SELECTION = (
+    SelectionCase(
+        name="selection_on_treatment_and_outcome",
+        source=f"{BTP}, figure 1(a)",
+        graph="X -> Y; X -> S; Y -> S",
+        query="P(Y | X)",
+        identifiable=False,
+    ),
+    SelectionCase(
+        name="selection_on_treatment",
+        source=f"{BTP}, theorem 1",
+        graph="X -> Y; X -> S",
+        query="P(Y | X)",
+        identifiable=True,
+        formula="P(Y | X, S=1)",
+    ),
+    SelectionCase(
+        name="selection_on_outcome",
+        source=f"After {BTP}, theorem 1: case-control data",
+        graph="X -> Y -> S",
+        query="P(Y | X)",
+        identifiable=False,
+    ),
+    SelectionCase(
+        name="selection_on_outcome_reversed",
+        source=f"After {BTP}, theorem 1: the exposure's law given the outcome",
+        graph="X -> Y -> S",
+        query="P(X | Y)",
+        identifiable=True,
+        formula="P(X | Y, S=1)",
+    ),
+    SelectionCase(
+        name="selection_on_outcome_with_census",
+        source=f"After {BTP}, theorem 2: the outcome's marginal is known",
+        graph="X -> Y -> S",
+        query="P(Y | X)",
+        external=sets("Y"),
+        identifiable=True,
+        formula="[P(X | Y, S=1) P(Y)] / [sum_{Y'} P(X | Y', S=1) P(Y')]",
+    ),
+    SelectionCase(
+        name="selection_on_covariate",
+        source=f"After {BTP}: selected on another cause of the outcome",
+        graph="X -> Y; W -> Y; W -> S",
+        query="P(Y | X)",
+        identifiable=False,
+    ),
+    SelectionCase(
+        name="selection_on_covariate_with_external_data",
+        source=f"After {BTP}, theorem 2: that cause is measured in the population",
+        graph="X -> Y; W -> Y; W -> S",
+        query="P(Y | X)",
+        external=sets("W X"),
+        identifiable=True,
+        formula="sum_{W} P(Y | X, W, S=1) P(W | X)",
+    ),
+    SelectionCase(
+        name="selection_marginal",
+        source=f"After {BTP}, theorem 1: the outcome's marginal",
+        graph="X -> Y; X -> S",
+        query="P(Y)",
+        identifiable=False,
+    ),
+    SelectionCase(
+        name="selection_marginal_with_external_data",
+        source=f"After {BTP}, theorem 2: the treatment's marginal is known",
+        graph="X -> Y; X -> S",
+        query="P(Y)",
+        external=sets("X"),
+        identifiable=True,
+        formula="sum_{X} P(Y | X, S=1) P(X)",
+    ),
+    SelectionCase(
+        name="selection_effect_on_treatment",
+        source=f"After {BT15}: no confounding, selected on the treatment",
+        graph="X -> Y; X -> S",
+        query="P(Y | do(X))",
+        identifiable=True,
+        formula="P(Y | X, S=1)",
+    ),
+    SelectionCase(
+        name="selection_effect_on_both",
+        source=f"After {BT15}: selected on treatment and outcome",
+        graph="X -> Y; X -> S; Y -> S",
+        query="P(Y | do(X))",
+        identifiable=False,
+    ),
+    SelectionCase(
+        name="bareinboim_tian_2015_recover",
+        source=f"{BT15}; coded in the examples of the R package causaleffect (recover)",
+        graph="W1 -> X -> Y; W2 -> X; W2 -> S; W1 <-> W2; W1 <-> Y",
+        query="P(Y | do(X))",
+        identifiable=True,
+        formula="sum_{W1} P(Y | X, W1, W2, S=1) P(W1 | W2, S=1)",
+        note="W2 is pinned; the distribution of W1 itself is not recoverable",
+    ),
+    SelectionCase(
+        name="selection_confounder",
+        source=f"After {CTB}: selected on the confounder",
+        graph="Z -> X -> Y; Z -> Y; Z -> S",
+        query="P(Y | do(X))",
+        identifiable=False,
+    ),
+    SelectionCase(
+        name="selection_confounder_with_external_data",
+        source=f"After {BTP}, selection back-door; {CTB}: the confounder's law is known",
+        graph="Z -> X -> Y; Z -> Y; Z -> S",
+        query="P(Y | do(X))",
+        external=sets("Z"),
+        identifiable=True,
+        formula="sum_{Z} P(Y | X, Z, S=1) P(Z)",
+    ),
+    SelectionCase(
+        name="selection_mediator",
+        source=f"After {BTP}, theorem 2: selected on a mediator",
+        graph=MEDIATED,
+        query="P(Y | do(X))",
+        identifiable=False,
+    ),
+    SelectionCase(
+        name="selection_mediator_with_external_data",
+        source=f"After {BTP}, theorem 2: mediator and treatment are measured in the population",
+        graph=MEDIATED,
+        query="P(Y | do(X))",
+        external=sets("W X"),
+        identifiable=True,
+        formula="sum_{W} P(Y | X, W, S=1) P(W | X)",
+    ),
+)
+
+MISSING = (
+    MissingCase(
+        name="missing_completely_at_random",
+        source=f"{MPT}, section on MCAR",
+        graph="X -> Y; R_Y",
+        query="P(X, Y)",
+        missing=names("Y"),
+        identifiable=True,
+        formula="P(X, Y | R_Y=1)",
+    ),
+    MissingCase(
+        name="missing_at_random",
+        source=f"{MPT}, section on MAR",
+        graph="X -> Y; X -> R_Y",
+        query="P(X, Y)",
+        missing=names("Y"),
+        identifiable=True,
+        formula="P(Y | X, R_Y=1) P(X)",
+    ),
+    MissingCase(
+        name="missing_self_masking",
+        source=f"{MPT}; {MP21}: a variable that causes its own missingness",
+        graph="X -> Y -> R_Y",
+        query="P(X, Y)",
+        missing=names("Y"),
+        identifiable=False,
+        note="where X has as many values as Y it is recoverable for almost all laws, not for all",
+    ),
+    MissingCase(
+        name="missing_self_masking_alone",
+        source=f"After {MP21}: self-masking with nothing else",
+        graph="X -> R_X",
+        query="P(X)",
+        missing=names("X"),
+        identifiable=False,
+    ),
+    MissingCase(
+        name="missing_self_masking_cause_conditional",
+        source=f"After {MPT}: the cause masks itself, the conditional law survives",
+        graph="X -> Y; X -> R_X",
+        query="P(Y | X)",
+        missing=names("X"),
+        identifiable=True,
+        formula="P(Y | X, R_X=1)",
+    ),
+    MissingCase(
+        name="missing_self_masking_cause_joint",
+        source=f"After {MPT}: the cause masks itself, the joint law is lost",
+        graph="X -> Y; X -> R_X",
+        query="P(X, Y)",
+        missing=names("X"),
+        identifiable=False,
+        note="where Y has as many values as X it is recoverable for almost all laws, not for all",
+    ),
+    MissingCase(
+        name="missing_each_masks_the_other",
+        source=f"{MPT}, theorem on R variables that are not each other's parents",
+        graph=BLOCKS,
+        query="P(X, Y)",
+        missing=names("X Y"),
+        identifiable=True,
+        formula="P(X, Y, R_X=1, R_Y=1) / [P(R_X=1 | Y, R_Y=1) P(R_Y=1 | X, R_X=1)]",
+        note="not missing at random",
+    ),
+    MissingCase(
+        name="missing_three_block_parallel",
+        source=f"{MPT}; {BNSR}: the block-parallel model",
+        graph="X -> Y -> Z; {Y, Z} -> R_X; {X, Z} -> R_Y; {X, Y} -> R_Z",
+        query="P(X, Y, Z)",
+        missing=names("X Y Z"),
+        identifiable=True,
+        formula="P(X, Y, Z, R_X=1, R_Y=1, R_Z=1) / [P(R_X=1 | Y, Z, R_Y=1, R_Z=1) "
+        "P(R_Y=1 | X, Z, R_X=1, R_Z=1) P(R_Z=1 | X, Y, R_X=1, R_Y=1)]",
+    ),
+    MissingCase(
+        name="missing_colluder",
+        source=f"After {BNSR}: a colluder; the law of X and Y survives, that of the indicators not",
+        graph="X -> Y; X -> R_Y; R_X -> R_Y",
+        query="P(X, Y)",
+        missing=names("X Y"),
+        identifiable=True,
+        formula="P(Y | X, R_X=1, R_Y=1) P(X | R_X=1)",
+    ),
+    MissingCase(
+        name="missing_outcome_masks_cause",
+        source=f"After {MPT}: ordered factorisation, outcome first",
+        graph="X -> Y -> R_X; R_Y",
+        query="P(X, Y)",
+        missing=names("X Y"),
+        identifiable=True,
+        formula="P(X | Y, R_X=1, R_Y=1) P(Y | R_Y=1)",
+    ),
+    MissingCase(
+        name="missing_dependent_indicators",
+        source=f"After {MPT}: dependent indicators, independent of the variables",
+        graph="X -> Y; R_X -> R_Y",
+        query="P(X, Y)",
+        missing=names("X Y"),
+        identifiable=True,
+        formula="P(X, Y | R_X=1, R_Y=1)",
+    ),
+    MissingCase(
+        name="missing_latent_self_masking",
+        source=f"After {MPT}: a variable and its indicator share a latent cause",
+        graph="X <-> R_X",
+        query="P(X)",
+        missing=names("X"),
+        identifiable=False,
+    ),
+    MissingCase(
+        name="missing_confounder_effect",
+        source=f"After {MP21}: a confounder that is recorded depending on the treatment",
+        graph="Z -> X -> Y; Z -> Y; X -> R_Z",
+        query="P(Y | do(X))",
+        missing=names("Z"),
+        identifiable=True,
+        formula="sum_{Z} P(Y | X, Z, R_Z=1) sum_{X'} P(Z | X', R_Z=1) P(X')",
+    ),
+    MissingCase(
+        name="missing_confounder_self_masking_effect",
+        source=f"After {MP21}: a confounder that masks itself",
+        graph="Z -> X -> Y; Z -> Y; Z -> R_Z",
+        query="P(Y | do(X))",
+        missing=names("Z"),
+        identifiable=False,
+        note="where X and Y together have as many values as Z it is recoverable for almost all "
+        "laws, not for all",
+    ),
+)
+
+CASES: tuple[Case, ...] = SELECTION + MISSING
