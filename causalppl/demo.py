@@ -1,5 +1,6 @@
 """The demonstration: what quitting smoking does to people's weight, from program to picture."""
 
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 
 from causalppl.examples.nhefs import CONFOUNDERS, smoking_cessation
 from causalppl.graphs.drawing import draw, to_svg
+from causalppl.identification import identify
 from causalppl.inference.arviz import require
 from causalppl.inference.fit import fit
 from causalppl.inference.infer import infer
@@ -76,6 +78,9 @@ def run_demo(
     say("What does quitting (qsmk) do to the weight gained (wt82_71)?\n")
     say("The causal graph, read from the Pyro program:\n")
     say(_edges_of(example.scm))
+    estimand = identify(example.scm.graph, "E[wt82_71 | do(qsmk)]")
+    say("\nBy the diagram, the mean weight gain under do(qsmk) is the back-door formula\n")
+    say(textwrap.fill(str(estimand), 96, initial_indent="  ", subsequent_indent="    "))
     say("\nFitting the program's parameters ...")
     scm = fit(example.scm, data, seed=seed, progress=progress)
     say(scm.fit_record.interpret() + "\n")

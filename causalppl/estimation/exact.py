@@ -203,7 +203,7 @@ class _Tables:
             joint = Factor(joint.names, _plain(joint), joint.states)
             rest = names[: len(node.outcomes)]
             if node.given:
-                joint = self._ratio(joint, joint.marginalise(rest), "P given", names)
+                joint = self._ratio(joint, joint.marginalise(rest), f"P({', '.join(rest)}) given")
             self._leaves[key] = joint
         return self._renamed(self._leaves[key], slots)
 
@@ -233,9 +233,7 @@ class _Tables:
         states = {str(symbols[name]): cut.states[name] for name in cut.names}
         return Factor(names, cut.values, states)
 
-    def _ratio(
-        self, above: Factor, below: Factor, what: str, names: list[str] | None = None
-    ) -> Factor:
+    def _ratio(self, above: Factor, below: Factor, what: str) -> Factor:
         keep = tuple(dict.fromkeys((*above.names, *below.names)))
         top, bottom = above._spread(keep), below._spread(keep)
         states = {**above.states, **below.states}

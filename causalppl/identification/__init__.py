@@ -38,16 +38,26 @@ name                            algorithm                             paper     
 `find_minimum_cost_adjustment_set`
                                 cheapest set, by a minimum cut        van der Zander complete
                                                                       et al. 2019
+`optimal_adjustment_set`,       smallest asymptotic variance          Henckel et al. sufficient
+`optimal_minimal_adjustment_set`                                      2022; Smucler, with latents
+                                                                      Rotnitzky
+                                                                      2022
 `is_front_door_set`,            all front-door sets with polynomial   Jeong et al.   complete
 `find_front_door_set`,          delay                                 2022; Wienobst
 `front_door_sets`                                                     et al. 2023
 `Instrument`, `is_instrument`,  conditional instruments               van der Zander ancestral
 `find_instruments`                                                    et al. 2015    instruments
-`is_instrumental_set`           instrumental sets                     Brito, Pearl   see docstring
-                                                                      2002
+`is_instrumental_set`,          instrumental sets, checked            Brito, Pearl   no search
+`generic_rank`                                                        2002
+`find_imitation_policy_set`,    imitation by back-door sets and by    Zhang et al.   complete
+`explain_imitability`,          surrogates                            2020           back-door;
+`ImitationInstrument`,                                                               see docstrings
+`imitation_instruments`,
+`is_policy_effect_identifiable`
 =============================== ===================================== ============== =============
 
-Not yet here: optimal adjustment sets, selection bias, missing data, cyclic graphs, linear models.
+Not yet here: edge-wise path-specific effects, sequential imitation, selection bias, missing data,
+cyclic graphs, linear models.
 """
 
 from causalppl.identification.adjustment import (
@@ -68,9 +78,20 @@ from causalppl.identification.front_door import (
 )
 from causalppl.identification.hedges import Hedge, Witness
 from causalppl.identification.identify import identify
-from causalppl.identification.instrumental_sets import is_instrumental_set
+from causalppl.identification.imitability import (
+    ImitationInstrument,
+    explain_imitability,
+    find_imitation_policy_set,
+    imitation_instruments,
+    is_policy_effect_identifiable,
+)
+from causalppl.identification.instrumental_sets import generic_rank, is_instrumental_set
 from causalppl.identification.instruments import Instrument, find_instruments, is_instrument
 from causalppl.identification.minimum_cost_adjustment import find_minimum_cost_adjustment_set
+from causalppl.identification.optimal_adjustment import (
+    optimal_adjustment_set,
+    optimal_minimal_adjustment_set,
+)
 from causalppl.identification.sources import Domain, Study
 
 __all__ = [
@@ -79,6 +100,7 @@ __all__ = [
     "Domain",
     "Estimand",
     "Hedge",
+    "ImitationInstrument",
     "Instrument",
     "Step",
     "Study",
@@ -86,15 +108,22 @@ __all__ = [
     "adjustment_sets",
     "all_adjustment_sets",
     "explain_adjustment",
+    "explain_imitability",
     "find_adjustment_set",
     "find_front_door_set",
+    "find_imitation_policy_set",
     "find_instruments",
     "find_minimum_cost_adjustment_set",
     "front_door_sets",
+    "generic_rank",
     "identify",
+    "imitation_instruments",
     "is_adjustment_set",
     "is_back_door_set",
     "is_front_door_set",
     "is_instrument",
     "is_instrumental_set",
+    "is_policy_effect_identifiable",
+    "optimal_adjustment_set",
+    "optimal_minimal_adjustment_set",
 ]

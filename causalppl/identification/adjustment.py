@@ -44,7 +44,7 @@ def is_adjustment_set(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes = ()) -> bool:
 
     References:
         Shpitser, VanderWeele and Robins (2010), On the validity of covariate adjustment for
-        estimating causal effects; van der Zander, Liskiewicz and Textor (2014), theorem 1;
+        estimating causal effects; van der Zander, Liskiewicz and Textor (2014);
         Perkovic et al. (2018) for latent variables.
 
     Example:
@@ -151,7 +151,8 @@ def adjustment_sets(
         GraphError: As for ``find_adjustment_set``.
 
     References:
-        van der Zander, Liskiewicz and Textor (2014), section 5.
+        van der Zander, Liskiewicz and Textor (2014), Constructing separators and
+        adjustment sets in ancestral graphs.
 
     Example:
         >>> graph = ADMG.parse("X <- A -> B -> Y; X -> Y")
@@ -187,7 +188,8 @@ def all_adjustment_sets(
         GraphError: As for ``find_adjustment_set``.
 
     References:
-        van der Zander, Liskiewicz and Textor (2014), section 5.
+        van der Zander, Liskiewicz and Textor (2014), Constructing separators and
+        adjustment sets in ancestral graphs.
 
     Example:
         >>> graph = ADMG.parse("X <- A -> B -> Y; X -> Y")

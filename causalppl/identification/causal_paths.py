@@ -52,7 +52,7 @@ def proper_back_door_graph(graph: ADMG, x: int, y: int) -> ADMG:
 
     References:
         van der Zander, Liskiewicz and Textor (2014), Constructing separators and adjustment sets
-        in ancestral graphs, definition 2.
+        in ancestral graphs.
 
     Example:
         >>> graph = ADMG.parse("X -> M -> Y; X -> A; X <- Z -> Y")

@@ -35,7 +35,7 @@ def is_front_door_set(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes) -> bool:
 
     References:
         Pearl (2009), Causality, definition 3.3.3; Jeong, Tian and Bareinboim (2022), Finding and
-        listing front-door adjustment sets, definition 1.
+        listing front-door adjustment sets.
 
     Example:
         >>> graph = ADMG.parse("X -> Z -> Y; X <-> Y")
@@ -111,7 +111,8 @@ def front_door_sets(
         GraphError: As for ``find_front_door_set``.
 
     References:
-        Jeong, Tian and Bareinboim (2022), algorithm 2.
+        Jeong, Tian and Bareinboim (2022), Finding and listing front-door
+        adjustment sets.
 
     Example:
         >>> graph = ADMG.parse("X -> A -> B -> Y; X <-> Y")

@@ -10,13 +10,13 @@ Two answers, one after the other:
 - *By the diagram alone.* A policy that imitates in every model of the diagram exists exactly if
   the action does not affect the reward, or a set Z of policy inputs separates the action from the
   reward once the arrows out of the action are cut (the pi-backdoor criterion); the policy is then
-  ``P(action | Z)``. The criterion is complete if the reward is not observed (theorem 2 of the
-  paper, which takes it that the action affects the reward).
+  ``P(action | Z)``. The criterion is complete if the reward is not observed (the paper takes
+  it that the action affects the reward).
 - *By the diagram and the law of the data.* Where that fails, a pair of a surrogate S and a space of
   policies may do (an *imitation instrument*): any policy of the space under which S has the law
-  that it has under the expert imitates, and from the data one can tell which policies do. Here all
-  such pairs with a minimal surrogate are found, each with a space that cannot be made larger;
-  whether a space holds the policy that is needed depends on the numbers, not on the diagram.
+  that it has under the expert imitates, and from the data one can tell which policies do. Here
+  every minimal surrogate that can be part of one is found, with one space of policies that cannot
+  be made larger; whether it holds the policy that is needed depends on the numbers.
 
 References:
     Zhang, Kumor and Bareinboim (2020), Causal imitation learning with unobserved confounders.
@@ -60,7 +60,7 @@ def find_imitation_policy_set(
         GraphError: A node is not in the graph, the roles overlap, or the action affects an input.
 
     References:
-        Zhang, Kumor and Bareinboim (2020), definition 3 and theorem 2.
+        Zhang, Kumor and Bareinboim (2020).
 
     Example:
         >>> graph = ADMG.parse("Z -> {X, L}; L -> {X, Y}; X -> Y; L -> W")
@@ -132,6 +132,10 @@ class ImitationInstrument:
         surrogate: Observed variables that separate the choice of policy from the reward; the
             reward itself if it is observed.
         policy_inputs: What the policies use.
+
+    Example:
+        >>> ImitationInstrument(surrogate=("S",), policy_inputs=("Z",)).surrogate
+        ('S',)
     """
 
     surrogate: tuple[str, ...]
@@ -165,7 +169,7 @@ def imitation_instruments(
             the action or an input is latent.
 
     References:
-        Zhang, Kumor and Bareinboim (2020), definitions 4 to 6 and algorithm 1; Correa and
+        Zhang, Kumor and Bareinboim (2020); Correa and
         Bareinboim (2020), A calculus for stochastic interventions, for the effects of policies.
 
     Example:
@@ -240,8 +244,8 @@ def is_policy_effect_identifiable(
         outcome: The variables whose law is asked; the action may be one.
 
     References:
-        Tian (2008), Identifying dynamic sequential plans; Correa and Bareinboim (2020), theorem 4,
-        for completeness.
+        Tian (2008), Identifying dynamic sequential plans; Correa and Bareinboim (2020) for
+        completeness.
 
     Example:
         >>> graph = ADMG.parse("X -> Z -> Y; X <-> Y; C -> {X, Y}")

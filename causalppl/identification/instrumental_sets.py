@@ -39,7 +39,7 @@ def is_instrumental_set(
     References:
         Brito and Pearl (2002), Generalized instrumental variables; van der Zander and Liskiewicz
         (2016), On searching for generalized instrumental variables; Sullivant, Talaska and Draisma
-        (2010), Trek separation for Gaussian graphical models, theorem 2.17.
+        (2010), Trek separation for Gaussian graphical models.
 
     Example:
         >>> graph = ADMG.parse("Z1 -> X1 -> Y; Z2 -> X2 -> Y; {X1, X2} <-> Y; Z1 -> X2")
@@ -78,7 +78,7 @@ def generic_rank(graph: ADMG, rows: int, columns: int) -> int:
         columns: Nodes, as bits; they may overlap with the rows.
 
     References:
-        Sullivant, Talaska and Draisma (2010), theorem 2.17.
+        Sullivant, Talaska and Draisma (2010).
 
     Example:
         >>> graph = ADMG.parse("{A, B} -> C -> {D, E}")

@@ -60,9 +60,9 @@ def is_instrument(
 
     References:
         Brito and Pearl (2002), Generalized instrumental variables; van der Zander, Textor and
-        Liskiewicz (2015), Efficiently finding conditional instruments for causal inference,
-        definition 3; Henckel, Buttenschoen and Maathuis (2024), Graphical tools for selecting
-        conditional instrumental sets, for total effects.
+        Liskiewicz (2015), Efficiently finding conditional instruments for causal inference;
+        Henckel, Buttenschoen and Maathuis (2024), Graphical tools for selecting conditional
+        instrumental sets, for total effects.
 
     Example:
         >>> graph = ADMG.parse("W -> {Z, Y}; Z -> X -> Y; X <-> Y")
@@ -109,7 +109,8 @@ def find_instruments(
             an edge ``x -> y``.
 
     References:
-        van der Zander, Textor and Liskiewicz (2015), section 4.
+        van der Zander, Textor and Liskiewicz (2015), Efficiently finding conditional
+        instruments for causal inference.
 
     Example:
         >>> graph = ADMG.parse("W -> {Z, Y}; Z -> X -> Y; X <-> Y")
