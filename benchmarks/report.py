@@ -32,6 +32,7 @@ reaches across it. A row without a target is there to tell.
 _ORDER = (
     "do_overhead",
     "worlds_overhead",
+    "identification_speed",
     "linear_gaussian",
     "additive_noise",
     "amortised",

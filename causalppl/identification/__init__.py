@@ -4,57 +4,56 @@ All of ``P(... | do(...))``, conditional, nested and soft interventional queries
 several populations go through one function; what the literature treats as separate algorithms are
 its special cases.
 
-=============================== ===================================== ============== =============
-name                            algorithm                             paper          completeness
-=============================== ===================================== ============== =============
-`identify`                      ID                                    Shpitser,      complete
+================================== ================================== ============== ==============
+name                               algorithm                          paper          completeness
+================================== ================================== ============== ==============
+`identify`                         ID                                 Shpitser,      complete
                                                                       Pearl 2006
-`identify`                      IDC: ``P(y | do(x), z)``              Shpitser,      complete
+`identify`                         IDC: ``P(y | do(x), z)``           Shpitser,      complete
                                                                       Pearl 2006b
-`identify`, ``experiments``     gID; zID as a case                    Lee et al.     complete
+`identify`, ``experiments``        gID; zID as a case                 Lee et al.     complete
                                                                       2019
-`identify`, `Domain`            transport: several sources, each      Lee et al.     complete
-                                with experiments; limited target      2020
-                                data
-`identify`                      ID*, IDC*, ctfID: counterfactual,     Correa et al.  complete for
-                                conditional and nested                2021           symbols; see
+`identify`, `Domain`               transport: several sources, each   Lee et al.     complete
+                                   with experiments; limited target   2020
+                                   data
+`identify`                         ID*, IDC*, ctfID: counterfactual,  Correa et al.  complete for
+                                   conditional and nested             2021           symbols; see
                                                                                      the guide
-`identify`, ``policies``        sigma-calculus: soft interventions    Correa,        complete for
-                                and dynamic plans                     Bareinboim     plans that are
+`identify`, ``policies``           sigma-calculus: soft interventions Correa,        complete for
+                                   and dynamic plans                  Bareinboim     plans that are
                                                                       2020           known
-`identify`                      natural and controlled effects, as    Shpitser 2013  complete;
-                                nested counterfactuals                               edge-wise paths
+`identify`                         natural and controlled effects, as Shpitser 2013  complete;
+                                   nested counterfactuals                            edge-wise:
                                                                                      not yet
-`Hedge`, `Conflict`, `Witness`  why there is no formula               Shpitser,      checkable
+`Hedge`, `Conflict`, `Witness`     why there is no formula            Shpitser,      checkable
                                                                       Pearl 2006
-`Estimand`, `Step`, `Study`     the formula and its derivation
-`is_adjustment_set`,            complete adjustment criterion; all    Shpitser       complete
-`is_back_door_set`,             and minimal sets with polynomial      et al. 2010;
-`find_adjustment_set`,          delay                                 van der Zander
+`Estimand`, `Step`, `Study`        the formula and its derivation
+`is_adjustment_set`,               complete adjustment criterion; all Shpitser       complete
+`is_back_door_set`,                and minimal sets with polynomial   et al. 2010;
+`find_adjustment_set`,             delay                              van der Zander
 `adjustment_sets`,                                                    et al. 2014
 `all_adjustment_sets`,
 `explain_adjustment`,
 `AdjustmentFailure`
-`find_minimum_cost_adjustment_set`
-                                cheapest set, by a minimum cut        van der Zander complete
+`find_minimum_cost_adjustment_set` cheapest set, by a minimum cut     v.d. Zander    complete
                                                                       et al. 2019
-`optimal_adjustment_set`,       smallest asymptotic variance          Henckel et al. sufficient
+`optimal_adjustment_set`,          smallest asymptotic variance       Henckel et al. sufficient
 `optimal_minimal_adjustment_set`                                      2022; Smucler, with latents
                                                                       Rotnitzky
                                                                       2022
-`is_front_door_set`,            all front-door sets with polynomial   Jeong et al.   complete
-`find_front_door_set`,          delay                                 2022; Wienobst
+`is_front_door_set`,               all front-door sets, polynomial    Jeong et al.   complete
+`find_front_door_set`,             delay                              2022; Wienobst
 `front_door_sets`                                                     et al. 2023
-`Instrument`, `is_instrument`,  conditional instruments               van der Zander ancestral
+`Instrument`, `is_instrument`,     conditional instruments            v.d. Zander    ancestral
 `find_instruments`                                                    et al. 2015    instruments
-`is_instrumental_set`,          instrumental sets, checked            Brito, Pearl   no search
+`is_instrumental_set`,             instrumental sets, checked         Brito, Pearl   no search
 `generic_rank`                                                        2002
-`find_imitation_policy_set`,    imitation by back-door sets and by    Zhang et al.   complete
-`explain_imitability`,          surrogates                            2020           back-door;
+`find_imitation_policy_set`,       imitation by back-door sets and by Zhang et al.   complete
+`explain_imitability`,             surrogates                         2020           back-door;
 `ImitationInstrument`,                                                               see docstrings
 `imitation_instruments`,
 `is_policy_effect_identifiable`
-=============================== ===================================== ============== =============
+================================== ================================== ============== ==============
 
 Not yet here: edge-wise path-specific effects, sequential imitation, selection bias, missing data,
 cyclic graphs, linear models.
