@@ -68,7 +68,8 @@ def infer(
             that the model was not fitted to (and there are 100 draws or more), as ``evidence`` or
             as conditions of a law (``P(Y | X=1)``); conditions of an expectation or probability
             define a group, whose mean is a function of the parameters. A unit is known as one
-            that was fitted to by equal values, a continuous one among them. Notes say what was done.
+            that was fitted to by equal values, a continuous one among them.
+            Notes say what was done.
         num_draws: Draws for each unit and parameter draw; None chooses.
         seed: Seed of all draws.
         progress: Show progress bars; None: only for long work at a terminal or in a notebook.
