@@ -16,7 +16,7 @@ from causalppl.inference.posterior import Posterior
 from causalppl.inference.prior import with_prior_parameters
 from causalppl.inference.question import Question, read_question
 from causalppl.inference.settings import check_counts
-from causalppl.programs.interventions import Interventions, on_units
+from causalppl.programs.interventions import Interventions
 from causalppl.programs.scm import SCM
 from causalppl.programs.world_specs import split_world
 from causalppl.queries import Contrast, Query
@@ -174,7 +174,7 @@ def _problem(
     problem = Problem(
         question.scm,
         num_units,
-        {w: _of_units(question, w, units, read.num_units) for w in question.worlds},
+        {w: question.of_units(w, units, read.num_units) for w in question.worlds},
         values,
         question.targets,
         question.events,
@@ -194,19 +194,6 @@ def _default_draws(question: Question, problem: Problem, average: bool) -> int:
     # at least two, so that the error of the inner average is known and can be taken out
     least = 2 if average else min(25, max(2, 10 * _KEPT // (4 * width)))
     return max(least, 3 * _SIMULATED // width)
-
-
-def _of_units(
-    question: Question, world: str, units: torch.Tensor | None, num_units: int
-) -> Interventions:
-    """Pick the interventions of some units."""
-    if units is None:
-        return question.worlds[world]
-    sites = question.scm.structure.sites
-    return {
-        name: on_units(value, sites[name].event_dim, num_units, lambda v: v[units])
-        for name, value in question.worlds[world].items()
-    }
 
 
 def _term_keys(question: Question, evidence: Any) -> tuple[Question, Any]:

@@ -65,7 +65,8 @@ class NUTS(Engine):
     target_accept: float = 0.8
 
     def __post_init__(self) -> None:
-        check_counts(num_samples=self.num_samples, num_chains=self.num_chains)
+        check_counts(num_chains=self.num_chains)
+        check_counts(4, num_samples=self.num_samples)  # split r-hat needs two draws in each half
         check_counts(0, warmup_steps=self.warmup_steps)
         check_share(target_accept=self.target_accept)
 

@@ -48,18 +48,20 @@ def weigh_parameters(
     The draws come from the posterior given the data; with weights ``p(evidence | draw)`` they
     stand for the posterior given data and evidence together. The likelihood is exact where the
     unobserved sites are finite, or linear and normal, or where there are none; elsewhere it is
-    estimated by importance sampling from a Laplace approximation, without bias.
+    estimated by importance sampling from a Laplace approximation, which is judged by its k-hat; a
+    mode of the unit's posterior that it misses goes unseen.
 
     Args:
         question: What is asked, of a model with draws of its parameters.
         read: The evidence.
-        update: Whether to; None: for up to ten units, if ``is_unit``.
+        update: Whether to, whatever the units are; None: for up to ten units that were not fitted
+            to, if ``is_unit``.
         is_unit: The evidence is that of units, not the definition of a group.
         seed: Seed of the estimate.
 
     Warns:
         ConvergenceWarning: The weights' k-hat is above 0.7: the evidence moves the posterior too
-            far for these draws.
+            far for these draws. Or ``update`` was asked for and could not be done.
 
     References:
         Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling.
@@ -70,7 +72,9 @@ def weigh_parameters(
         return ParameterWeights()
     if update is False:
         return ParameterWeights(notes=(_KEPT,))
-    is_new = ~_is_fitted_to(question, read)
+    is_new = torch.ones(read.num_units, dtype=torch.bool)
+    if not update:
+        is_new = ~_is_fitted_to(question, read)
     count = int(is_new.sum())
     if reason := _find_reason(question, update, is_unit, count):
         return ParameterWeights(notes=(f"{_KEPT}: {reason}",))
@@ -80,7 +84,10 @@ def weigh_parameters(
     except CausalPPLError as error:  # the engine that answers says it where it matters
         found = f"{type(error).__name__}: {error}"
     if isinstance(found, str):
-        return ParameterWeights(notes=(f"{_KEPT}: their likelihood could not be had ({found})",))
+        note = f"{_KEPT}: their likelihood could not be had ({found})"
+        if update:
+            warnings.warn(note, ConvergenceWarning, stacklevel=3)
+        return ParameterWeights(notes=(note,))
     return _smoothed(found, count, len(is_new))
 
 
@@ -102,17 +109,23 @@ def _find_reason(question: Question, update: bool | None, is_unit: bool, count: 
 
 
 def _is_fitted_to(question: Question, read: Evidence) -> Tensor:
-    """Which units are rows of the data: equal in all they have, a continuous value among it."""
+    """Which units are rows of the data: all columns given and equal, a continuous one among them.
+
+    A unit with less than a whole row, or with more than the data have, is taken as a new one.
+    """
     data = getattr(question.scm.fit_record, "data", None)
     fitted = torch.zeros(read.num_units, dtype=torch.bool)
     if not isinstance(data, TrainingData) or read.num_units * data.num_rows > 200_000_000:
         return fitted
-    keys = [key for key in read.values if key in data.values]
+    keys = list(data.values)
+    if set(read.values) != set(keys):
+        return fitted
     for unit in range(read.num_units):
         rows = torch.ones(data.num_rows, dtype=torch.bool, device=data.device)
         is_telling = False
         for key in keys:
             if key in read.missing and bool(read.missing[key][unit]):
+                rows &= data.gaps[key] if key in data.gaps else False
                 continue
             seen, known = read.values[key][unit], data.values[key]
             same = torch.isclose(known.double(), seen.double().to(known.device), _SAME, _SAME)
@@ -134,7 +147,8 @@ def _log_likelihoods(question: Question, read: Evidence, is_new: Tensor) -> Tens
         if not len(kept) or not values:
             continue
         evidence = {key: value[kept.to(value.device)] for key, value in values.items()}
-        problem = Problem(question.scm, len(kept), question.worlds, evidence, ())
+        worlds = {w: question.of_units(w, chosen[kept], read.num_units) for w in question.worlds}
+        problem = Problem(question.scm, len(kept), worlds, evidence, ())
         if (reason := find_refusal(problem)) is not None:
             return reason
         found = _of_units(problem)
@@ -166,7 +180,7 @@ def _of_units(problem: Problem) -> Tensor | str:
                 ratios = ratios.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
                 if bool((ratios.std(1) < 1e-2).all()):
                     break
-    if heavy is not None and float(khat_of(ratios).median()) > KHAT_LIMIT:
+    if heavy is not None and float(khat_of(ratios).max()) > KHAT_LIMIT:
         return "k-hat of the estimate is above 0.7"
     log_mean = ratios.logsumexp(1) - torch.tensor(float(LEAST_DRAWS)).log()
     return log_mean.sum(1)

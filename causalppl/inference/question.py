@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.distributions import Distribution
 
 from causalppl.exceptions import QueryError
 from causalppl.inference.engine import Condition
-from causalppl.programs.interventions import Interventions, World, policy_arguments
+from causalppl.programs.interventions import Interventions, World, on_units, policy_arguments
 from causalppl.programs.scm import SCM
 from causalppl.programs.world_specs import check_sites, check_worlds
 from causalppl.queries import Contrast, Event, Intervention, Query, Term, parse_query
@@ -66,6 +67,16 @@ class Question:
             reached = frozenset[str]().union(*map(structure.descendants, changes))
             moved |= {name for name in reached if name not in changes}
         return {name: used[name] for name in structure.sites if name in moved and name in used}
+
+    def of_units(self, world: str, units: Tensor | None, num_units: int) -> Interventions:
+        """Pick the interventions of some units; None takes all."""
+        if units is None:
+            return self.worlds[world]
+        sites = self.scm.structure.sites
+        return {
+            name: on_units(value, sites[name].event_dim, num_units, lambda v: v[units])
+            for name, value in self.worlds[world].items()
+        }
 
     def with_terms(self, evidence: Mapping[str, Any]) -> tuple["Question", dict[str, Any]]:
         """Replace terms such as ``Y_{X=0}`` among the names of evidence by keys."""

@@ -286,7 +286,8 @@ class FiniteModel:
 
     def _check_state(self, name: str, code: int | None) -> None:
         self.graph.mask((name,))
-        if code is not None and code not in range(self.states[name]):
+        is_code = isinstance(code, int) and not isinstance(code, bool)
+        if code is not None and not (is_code and code in range(self.states[name])):
             raise QueryError(
                 f"{name} is set to {code!r}; expected one of its states, 0 to "
                 f"{self.states[name] - 1}, or None for all"
@@ -340,8 +341,17 @@ def random_finite_model(
         >>> sorted(model.latents), model.tables["Y"].shape
         (['U_X', 'U_X_Y', 'U_Y'], (2, 2, 2, 2))
     """
-    rng = np.random.default_rng(seed)
     sizes = dict.fromkeys(graph.nodes, states) if isinstance(states, int) else dict(states)
+    counts = {
+        **{f"states of {n}": sizes.get(n) for n in graph.nodes},
+        "latent_states": latent_states,
+    }
+    for what, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise DataError(f"{what} is {count!r}; expected a whole number from 1 up")
+    if not concentration > 0:
+        raise DataError(f"concentration is {concentration!r}; expected a positive number")
+    rng = np.random.default_rng(seed)
     latents = {
         name: Latent(children, random_law(rng, (count,), concentration))
         for name, (children, count) in latent_names(graph, latent_states, noise_states).items()

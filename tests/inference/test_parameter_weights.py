@@ -107,6 +107,19 @@ def test_rows_that_were_fitted_to_do_not_count_twice():
     assert "parameter_khat" not in found.diagnostics
     other = infer(fitted, "E[Y_{X=0}]", evidence={**row, "Y": 9.0}, seed=0)
     assert "parameter_khat" in other.diagnostics
+    # part of a row may be anybody's, and asking for the update takes the unit as a new one
+    part = infer(fitted, "E[Y_{X=0}]", evidence={"Y": row["Y"]}, seed=0)
+    assert not any("rows that the model was fitted to" in note for note in part.notes)
+    asked = infer(fitted, "E[Y_{X=0}]", evidence=row, update_parameters=True, seed=0)
+    assert "parameter_khat" in asked.diagnostics
+
+
+def test_interventions_of_their_own_follow_units_with_missing_values():
+    scm = SCM(slope).with_parameters({"b": 1.0 + 0.5 * NORMAL})
+    worlds = {"a": {"X": torch.tensor([0.0, 1.0, 2.0])}}
+    seen = {"Y@a": torch.tensor([0.5, 2.0, torch.nan]), "X": torch.tensor([3.0, torch.nan, 1.0])}
+    found = infer(scm, ["Y"], worlds=worlds, evidence=seen, seed=0)
+    assert "parameter_khat" in found.diagnostics
 
 
 def test_many_units_do_not_update_unasked():

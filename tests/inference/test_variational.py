@@ -328,7 +328,7 @@ def test_a_density_that_is_not_finite_is_reported():
 
 
 def test_settings_are_checked():
-    with pytest.raises(DataError, match="num_steps=0"):
+    with pytest.raises(DataError, match="num_steps is 0"):
         Variational(num_steps=0)
 
 
