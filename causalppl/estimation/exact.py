@@ -75,6 +75,8 @@ def evaluate(
         >>> round(evaluate(identify(back_door(), "P(Y=1 | do(X=1))"), joint).values.item(), 3)
         0.625
     """
+    if not isinstance(estimand, Estimand):
+        raise DataError(f"the estimand is {estimand!r}; expected what identify returned")
     laws: Mapping[SourceKey, Law] = law if isinstance(law, Mapping) else {(None, frozenset()): law}
     tables = _Tables(laws, policies or {})
     body = estimand.body
@@ -133,9 +135,7 @@ class _Tables:
     def __post_init__(self) -> None:
         self._known: dict[int, Factor] = {}
         self._leaves: dict[object, Factor] = {}
-        self._factors = {
-            key: (law,) if isinstance(law, Factor) else tuple(law) for key, law in self.laws.items()
-        }
+        self._factors = {key: _as_factors(key, law) for key, law in self.laws.items()}
         self._states = {
             name: states
             for factors in self._factors.values()
@@ -303,6 +303,20 @@ class _Tables:
         if name not in self._states:
             raise DataError(f"no law has the variable {name!r}; it has {sorted(self._states)}")
         return self._states[name]
+
+
+def _as_factors(key: SourceKey, law: Law) -> tuple[Factor, ...]:
+    factors = (law,) if isinstance(law, Factor) else tuple(law if law is not None else ())
+    if not factors or not all(isinstance(factor, Factor) for factor in factors):
+        raise DataError(f"the law of {key} is {law!r}; expected a Factor, or several")
+    present = {name for factor in factors for name in factor.names}
+    total = _plain(contract(factors, sorted(present & key[1])))
+    if not torch.allclose(total, torch.ones_like(total), atol=1e-6):
+        raise DataError(
+            f"the law of {key} sums to {float(total.min()):.6g} to {float(total.max()):.6g}; "
+            "expected 1; normalise it"
+        )
+    return factors
 
 
 def _plain(factor: Factor) -> Tensor:

@@ -140,7 +140,7 @@ class Estimand:
                 nodes.append(_read(kind, fields, tuple(nodes[i] for i in below)))
             graph = ADMG.parse(stored["graph"]).in_canonical_order()
             return cls(parse_query(stored["query"]), nodes[-1], graph)
-        except (KeyError, TypeError, IndexError, ValueError) as error:
+        except (KeyError, TypeError, IndexError, ValueError, AssertionError) as error:
             raise DataError(
                 f"this is not a stored estimand ({error}); expected what to_json writes"
             ) from None

@@ -125,6 +125,11 @@ class Product(Node):
     factors: tuple[Node, ...]
     kind = "product"
 
+    @property
+    def is_one(self) -> bool:
+        """Whether there is no factor."""
+        return not self.factors
+
     def __post_init__(self) -> None:
         self._set_free(_NONE.union(*(factor.free for factor in self.factors)))
 
@@ -276,7 +281,9 @@ def rebuild(node: Node, parts: tuple[Node, ...], rename: Mapping[Symbol, Symbol]
         case Policy(outcome=outcome, given=given):
             return Policy(rename.get(outcome, outcome), moved(given))
         case Product():
-            return Product(parts)
+            return Product(
+                tuple(part for part in parts if not (isinstance(part, Product) and part.is_one))
+            )
         case Sum(over=over):
             return Sum(moved(over), parts[0])
         case Quotient():
@@ -288,7 +295,10 @@ def rebuild(node: Node, parts: tuple[Node, ...], rename: Mapping[Symbol, Symbol]
         case Test(symbol=symbol, op=op, bound=bound):
             return Test(rename.get(symbol, symbol), op, bound)
         case Same(first=first, second=second):
-            return Same(rename.get(first, first), rename.get(second, second))
+            one, other = rename.get(first, first), rename.get(second, second)
+            if one.value is not None and other.value is not None:
+                return Product(()) if one.value == other.value else Zero()
+            return Same(one, other)
         case Combination(weights=weights):
             return Combination(weights, parts)
     return node

@@ -98,6 +98,10 @@ def identify(
     if not isinstance(graph, ADMG):
         raise GraphError(f"the graph is {graph!r}; expected an ADMG; use ADMG.parse or scm.graph")
     asked = parse_query(query) if isinstance(query, str) else query
+    if not isinstance(asked, Query | Contrast):
+        raise QueryError(f"the query is {query!r}; expected text, a Query or a Contrast")
+    if policies is not None and not isinstance(policies, Mapping):
+        raise QueryError(f"policies is {policies!r}; expected a mapping, {{'X': ['Z']}}")
     ordered = graph.in_canonical_order()
     sources = list_sources(ordered, experiments, domains, observational=observational)
     search = _Search(ordered, sources, _plans(ordered, policies or {}))
@@ -139,6 +143,9 @@ class _Search:
         return Combination(tuple(weights), tuple(terms)), tuple(self._steps)
 
     def _single(self, query: Query) -> Node:
+        for event in query.outcomes:
+            if any(event.term == other.term for other in query.given):
+                raise QueryError(f"{event.term} is asked for and given in {query}; drop one")
         check_events(self.graph, query.worlds.outcomes + query.worlds.given)
         for intervention in query.do:
             self.graph.mask((intervention.name,))
@@ -159,6 +166,10 @@ class _Search:
         fixed = [place for place, event in enumerate(outcomes) if event.value is not None]
         if not known:
             return self._joint(query, asked)
+        self._refuse_impossible(query, known)
+        facts, symbols = self._factorise([*asked, *known])
+        if facts.is_impossible:
+            return Zero(), symbols[: len(asked)]
         opened = [replace(event, value=None) for event in outcomes]
         try:
             body, symbols = self._conditional(query, _in_worlds(query, opened), known)
@@ -185,10 +196,7 @@ class _Search:
         given: Sequence[_Located],
     ) -> tuple[Node, list[Symbol]]:
         facts, symbols = self._factorise([*outcomes, *given])
-        self._possible(query, facts, given)
         asked = symbols[: len(outcomes)]
-        if facts.is_impossible:
-            return Zero(), asked
         summed = facts.summed()
         factors = []
         for group in _linked(facts, {*summed, *asked}):
@@ -205,10 +213,26 @@ class _Search:
         outcomes: Sequence[_Located],
         given: Sequence[_Located],
     ) -> tuple[Node, list[Symbol]]:
-        above, symbols = self._joint(query, [*outcomes, *given])
-        below, _ = self._joint(query, given)
+        facts, symbols = self._factorise([*outcomes, *given])
         asked = symbols[: len(outcomes)]
-        return (above if isinstance(above, Zero) else quotient(above, below)), asked
+        groups = _linked(facts, {*facts.summed(), *asked})
+        kept = [group for group in groups if not _symbols(group).isdisjoint(asked)]
+        # what is joined to no outcome stands below the line as well, and cancels
+        gone = {_key(e) for g in groups if g not in kept for member in g for e in member}
+        above = self._part(query, facts, kept)
+        facts, _ = self._factorise(given)
+        groups = _linked(facts, set(facts.summed()))
+        rest = [g for g in groups if not all(_key(e) in gone for member in g for e in member)]
+        return quotient(above, self._part(query, facts, rest)), asked
+
+    def _part(
+        self,
+        query: Query,
+        facts: Factorisation,
+        groups: Iterable[Iterable[list[CounterfactualVariable]]],
+    ) -> Node:
+        factors = [self._factor_of(query, facts, member) for group in groups for member in group]
+        return sum_over(facts.summed(), product([*factors, *facts.same]))
 
     def _factorise(self, events: Sequence[_Located]) -> tuple[Factorisation, list[Symbol]]:
         facts = Factorisation(self.graph, self.policies)
@@ -216,13 +240,8 @@ class _Search:
         symbols = facts.add(worlds)
         return facts, symbols
 
-    def _possible(
-        self,
-        query: Query,
-        facts: Factorisation,
-        given: Sequence[_Located],
-    ) -> None:
-        if facts.is_impossible and self._factorise(given)[0].is_impossible:
+    def _refuse_impossible(self, query: Query, given: Sequence[_Located]) -> None:
+        if self._factorise(given)[0].is_impossible:
             raise ImpossibleEvidenceError(
                 f"{query} conditions on what has probability zero in every model of the diagram; "
                 "check the given part"
@@ -344,6 +363,10 @@ def _linked(facts: Factorisation, linking: set[Symbol]) -> list[list[list[Counte
                 apart.append(group)
         groups = [*apart, (members, symbols)]
     return [members for members, _ in groups]
+
+
+def _key(entry: CounterfactualVariable) -> tuple[int, tuple[Symbol, ...]]:
+    return entry.node, entry.parents
 
 
 def _symbols(group: Iterable[Iterable[CounterfactualVariable]]) -> set[Symbol]:

@@ -95,6 +95,8 @@ def list_sources(
     found = [Source()] if observational else []
     found += [Source(do=_mask(graph, do, "an experiment")) for do in _sets(experiments)]
     names: set[str] = set()
+    if domains is None or isinstance(domains, Domain):
+        raise QueryError(f"domains is {domains!r}; expected a list of Domain")
     for domain in domains:
         if not isinstance(domain, Domain):
             raise QueryError(f"a domain is {domain!r}; expected a Domain(name, shifted=...)")
@@ -118,7 +120,7 @@ def _names(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _sets(experiments: Iterable[Iterable[str]]) -> list[tuple[str, ...]]:
-    if isinstance(experiments, str | Mapping):
+    if experiments is None or isinstance(experiments, str | Mapping):
         raise QueryError(
             f"experiments is {experiments!r}; expected a list of sets of variables, [{{'X'}}]"
         )
