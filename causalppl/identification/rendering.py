@@ -18,7 +18,7 @@ from causalppl.identification.expression import (
     Test,
     walk,
 )
-from causalppl.queries.terms import _latex_name, _latex_value, value_text
+from causalppl.queries.terms import _latex_escaped, _latex_name, _latex_value, value_text
 
 __all__ = ["symbol_text", "to_latex", "to_text"]
 
@@ -229,7 +229,7 @@ class _LatexWriter(_Writer):
         return rf"\mathrm{{do}}({self.symbols(do)})"
 
     def population(self, domain: str) -> str:
-        return rf"^{{\mathrm{{{domain}}}}}"
+        return rf"^{{\mathrm{{{_latex_escaped(domain)}}}}}"
 
     def under(self, over: tuple[Symbol, ...]) -> str:
         return f"{{{self.symbols(over)}}}"

@@ -34,6 +34,8 @@ Array: TypeAlias = NDArray[np.float64]
 Operand: TypeAlias = tuple[Array, tuple[int, ...]]
 """A table and the label of each of its axes; equal labels in several tables are one index."""
 
+_RESIDUE = 1e-14  # what rounding can leave of a probability of zero
+
 
 @dataclass(frozen=True)
 class Fixed:
@@ -190,9 +192,10 @@ class _Reading:
         if not self._given:
             return joint
         total = contract((*self._mechanisms, *self._given), self._given_axes)
-        if not (total > 0).all():
+        empty = int((total <= _RESIDUE).sum())
+        if empty:
             raise ImpossibleEvidenceError(
-                f"what is given in {self._query} has probability zero in {int((total <= 0).sum())} "
+                f"what is given in {self._query} has probability zero in {empty} "
                 f"of {total.size} cases; expected a positive probability; change the given part"
             )
         return joint / total

@@ -59,3 +59,12 @@ def test_a_law_that_does_not_sum_to_one_is_refused() -> None:
     double = Factor(law.names, 2 * law.values, law.states)
     with pytest.raises(DataError, match="sums to 2"):
         evaluate(identify(back_door(), "P(Y | do(X))"), double)
+
+
+def test_a_domain_is_escaped_in_latex() -> None:
+    home = identify(
+        ADMG.parse("X -> Y; X <-> Y"),
+        "P(Y | do(X))",
+        domains=[Domain("trial_1", experiments=[{"X"}])],
+    )
+    assert home.to_latex() == r"P^{\mathrm{trial\_1}}(Y \mid \mathrm{do}(X))"

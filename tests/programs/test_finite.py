@@ -182,3 +182,10 @@ def test_impossible_evidence_is_refused():
     certain = FiniteModel(ADMG.parse("X -> Y"), {"X": [1.0, 0.0], "Y": [[0.5, 0.5]] * 2})
     with pytest.raises(ImpossibleEvidenceError, match="probability zero"):
         certain.probability("P(Y=1 | X=1)")
+
+
+def test_evidence_that_only_rounding_makes_possible_is_refused():
+    graph = ADMG.parse("V0 -> V1; V2 -> V1; V1 <-> V2")
+    model = random_finite_model(graph, states=3, seed=0)
+    with pytest.raises(ImpossibleEvidenceError):
+        model.probability("P(V1_{V2=1}=1 | V0=1, V1=0, V1_{V0=1}=1)")
