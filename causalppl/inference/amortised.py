@@ -90,6 +90,10 @@ class Amortised(Engine):
             batch_size=self.batch_size,
             num_simulations=self.num_simulations,
         )
+        if not isinstance(self.hidden, tuple | list):
+            raise DataError(f"hidden is {self.hidden!r}; expected a width for each layer, (64, 64)")
+        if self.correct not in (None, True, False):
+            raise DataError(f"correct is {self.correct!r}; expected True, False or None")
         for width in self.hidden:
             check_counts(hidden=width)
         check_positive(learning_rate=self.learning_rate)

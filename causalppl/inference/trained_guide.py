@@ -141,6 +141,12 @@ class TrainedAmortised(Engine):
                 f"{path!s} is not a trained guide of format {_FORMAT}; save it again with this "
                 "version"
             )
+        missing = {"spec", "state", "tables", "fingerprint", "correct", "history"} - set(found)
+        if missing:
+            raise DataError(
+                f"{path!s} lacks {', '.join(sorted(missing))}; expected a file that "
+                "TrainedAmortised.save wrote; save it again"
+            )
         network = Network(Spec.from_plain(found["spec"]))
         state = found["state"]
         network.to(next(value for value in state.values() if value.is_floating_point()))

@@ -334,3 +334,13 @@ def test_a_guide_knows_the_fit_and_the_worlds_it_was_trained_for():
                 guide.solve(problem, seed=0)
         else:
             guide.solve(problem, seed=0)
+
+
+def test_settings_and_files_of_the_wrong_kind_are_named(tmp_path):
+    with pytest.raises(DataError, match="hidden is 8"):
+        Amortised(hidden=8)
+    with pytest.raises(DataError, match="correct is 'yes'"):
+        Amortised(correct="yes")
+    torch.save({"format": 2}, tmp_path / "guide.pt")
+    with pytest.raises(DataError, match="lacks"):
+        TrainedAmortised.load(tmp_path / "guide.pt")
