@@ -216,17 +216,22 @@ class ADMG(MixedGraph):
 
     @cached_property
     def _topological_indices(self) -> tuple[int, ...]:
+        return self._causes_first(range(len(self.nodes)))
+
+    def _causes_first(self, ranked: Sequence[int]) -> tuple[int, ...]:
+        """Sort the nodes, of those whose parents are placed always the one listed first."""
+        place = {node: rank for rank, node in enumerate(ranked)}
         waiting = [parents.bit_count() for parents in self.parent_masks]
-        ready = sum(1 << i for i, count in enumerate(waiting) if not count)
+        ready = sum(1 << place[i] for i, count in enumerate(waiting) if not count)
         order = []
         while ready:
             low = ready & -ready
             ready ^= low
-            order.append(low.bit_length() - 1)
+            order.append(ranked[low.bit_length() - 1])
             for child in iterate_bits(self.child_masks[order[-1]]):
                 waiting[child] -= 1
                 if not waiting[child]:
-                    ready |= 1 << child
+                    ready |= 1 << place[child]
         if len(order) < len(self.nodes):
             raise GraphError(self._cycle_message({i for i, count in enumerate(waiting) if count}))
         return tuple(order)
@@ -255,20 +260,8 @@ class ADMG(MixedGraph):
             >>> ADMG.parse("B -> A; C").in_canonical_order().nodes
             ('B', 'A', 'C')
         """
-        rank = sorted(range(len(self.nodes)), key=self.nodes.__getitem__)
-        place = {old: new for new, old in enumerate(rank)}
-        waiting = [parents.bit_count() for parents in self.parent_masks]
-        ready = sum(1 << place[i] for i, count in enumerate(waiting) if not count)
-        order = []
-        while ready:
-            low = ready & -ready
-            ready ^= low
-            order.append(rank[low.bit_length() - 1])
-            for child in iterate_bits(self.child_masks[order[-1]]):
-                waiting[child] -= 1
-                if not waiting[child]:
-                    ready |= 1 << place[child]
-        if order == list(range(len(order))):
+        order = self._causes_first(sorted(range(len(self.nodes)), key=self.nodes.__getitem__))
+        if order == tuple(range(len(order))):
             return self
         bit = [0] * len(order)
         for new, old in enumerate(order):

@@ -58,12 +58,7 @@ def district_masks(siblings: Sequence[int], within: int) -> list[int]:
     """Split ``within`` into districts, all sets as bits, ordered by the first node of each."""
     found = []
     while within:
-        district = frontier = within & -within
-        while frontier:
-            low = frontier & -frontier
-            new = siblings[low.bit_length() - 1] & within & ~district
-            district |= new
-            frontier = (frontier ^ low) | new
+        district = closure(within & -within, siblings, within)
         found.append(district)
         within &= ~district
     return found

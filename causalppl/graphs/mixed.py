@@ -45,17 +45,22 @@ def union(mask: int, sets: Sequence[int]) -> int:
     return total
 
 
-def closure(start: int, neighbours: Sequence[int]) -> int:
+def closure(start: int, neighbours: Sequence[int], within: int = -1) -> int:
     """Find all that can be reached, the start included, where ``i`` leads to ``neighbours[i]``.
 
+    Args:
+        start: Where to begin.
+        neighbours: Where each node leads.
+        within: The nodes that may be entered; all of them when left out.
+
     Example:
-        >>> bin(closure(0b1, [0b10, 0b100, 0, 0b1]))
-        '0b111'
+        >>> bin(closure(0b1, [0b10, 0b100, 0, 0b1])), bin(closure(0b1, [0b10, 0b100, 0], 0b11))
+        ('0b111', '0b11')
     """
     reached = frontier = start
     while frontier:
         low = frontier & -frontier
-        new = neighbours[low.bit_length() - 1] & ~reached
+        new = neighbours[low.bit_length() - 1] & within & ~reached
         reached |= new
         frontier = (frontier ^ low) | new
     return reached

@@ -175,7 +175,7 @@ def minimal_separators(
     """
     x, y, included, allowed = _limits(graph, X, Y, include, restrict)
     region = union(x | y | included, graph.ancestor_masks)
-    adjacent = _augmented(graph, region)
+    adjacent = augmented(graph, region)
     return _list_separators(graph, adjacent, x, y, included, region & allowed & ~included)
 
 
@@ -193,7 +193,7 @@ def _limits(
     return x, y, included, allowed & ~(x | y)
 
 
-def _augmented(graph: ADMG, region: int) -> list[int]:
+def augmented(graph: ADMG, region: int) -> list[int]:
     """Join all nodes that a path of colliders joins within the region; sets as bits."""
     adjacent = [0] * len(graph.nodes)
     for district in district_masks(graph.sibling_masks, region):

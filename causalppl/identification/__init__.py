@@ -17,8 +17,9 @@ name                               algorithm                          paper     
                                    with experiments; limited target   2020
                                    data
 `identify`                         ID*, IDC*, ctfID: counterfactual,  Correa et al.  complete for
-                                   conditional and nested             2021           symbols; see
-                                                                                     the guide
+                                   conditional and nested             2021           symbols; fixed
+                                                                                     values may
+                                                                                     give more
 `identify`, ``policies``           sigma-calculus: soft interventions Correa,        complete for
                                    and dynamic plans                  Bareinboim     plans that are
                                                                       2020           known

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from causalppl.graphs import ADMG
-from causalppl.graphs.components import district_masks
-from causalppl.graphs.mixed import iterate_bits, union
+from causalppl.graphs.mixed import closure, iterate_bits, union
 from causalppl.identification.expression import Node, Probability, Symbol
 from causalppl.identification.simplify import pin, product, quotient, sum_over
 from causalppl.identification.sources import Source
@@ -76,11 +75,11 @@ class _Derivation:
         region = self.graph.all_mask & ~self.source.do
         law: _Law = _DataLaw(self, region)
         while True:
-            kept = self.ancestors(self.target, region)
+            kept = closure(self.target, self.graph.parent_masks, region)
             law = law.marginal(kept)
             if kept == self.target:
                 return self.pinned(law.joint(), self.target | self.parents(self.target))
-            district = self.district(self.target & -self.target, kept)
+            district = closure(self.target & -self.target, self.graph.sibling_masks, kept)
             if district == region:
                 # figure 3 of Shpitser and Pearl, line 5: region and target form a hedge
                 return Stuck(self.source, self.target, region)
@@ -89,29 +88,10 @@ class _Derivation:
     def parents(self, nodes: int) -> int:
         return union(nodes, self.graph.parent_masks)
 
-    def ancestors(self, nodes: int, region: int) -> int:
-        reached = frontier = nodes
-        masks = self.graph.parent_masks
-        while frontier:
-            low = frontier & -frontier
-            new = masks[low.bit_length() - 1] & region & ~reached
-            reached |= new
-            frontier = (frontier ^ low) | new
-        return reached
-
-    def district(self, node: int, region: int) -> int:
-        reached = frontier = node
-        masks = self.graph.sibling_masks
-        while frontier:
-            low = frontier & -frontier
-            new = masks[low.bit_length() - 1] & region & ~reached
-            reached |= new
-            frontier = (frontier ^ low) | new
-        return reached
-
     def blanket(self, node: int, region: int) -> tuple[int, int]:
         """Find what ``node`` depends on, given all before it: inside the region, and outside."""
-        district = self.district(1 << node, region & ((2 << node) - 1))
+        before = region & ((2 << node) - 1)
+        district = closure(1 << node, self.graph.sibling_masks, before)
         around = (district | self.parents(district)) & ~(1 << node)
         return around & region, around & ~region
 
@@ -156,17 +136,14 @@ class _DataLaw(_Law):
 
     def joint(self) -> Node:
         step = self.derivation
-        return self._pinned(Probability(step.named(self.region), (), step.do, step.source.domain))
+        body = Probability(step.named(self.region), (), step.do, step.source.domain)
+        return step.pinned(body, self.region | step.parents(self.region))
 
     def conditional(self, node: int) -> Node:
         step = self.derivation
         inside, outside = step.blanket(node, self.region)
         body = Probability((step.symbols[node],), step.named(inside), step.do, step.source.domain)
         return step.pinned(body, 1 << node | inside | outside)
-
-    def _pinned(self, body: Node) -> Node:
-        step = self.derivation
-        return step.pinned(body, self.region | step.parents(self.region))
 
 
 class _ChainLaw(_Law):
@@ -219,8 +196,3 @@ class _BodyLaw(_Law):
         above = sum_over(step.named(self.region & ~kept), self.body)
         body = quotient(above, sum_over([step.symbols[node]], above))
         return step.pinned(body, kept | outside)
-
-
-def district_list(graph: ADMG, nodes: int) -> list[int]:
-    """Split nodes into districts of the diagram over them; sets as bits."""
-    return district_masks(graph.sibling_masks, nodes)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from causalppl.exceptions import GraphError
 from causalppl.graphs import ADMG, Nodes, find_minimal_separator
 from causalppl.graphs.mixed import iterate_bits, union
-from causalppl.graphs.separation import _augmented
+from causalppl.graphs.separation import augmented
 from causalppl.identification.arguments import causes_and_effects, limits
 from causalppl.identification.causal_paths import forbidden_nodes, proper_back_door_graph
 from causalppl.identification.minimum_cut import minimum_vertex_cut
@@ -63,7 +63,7 @@ def find_minimum_cost_adjustment_set(
         return None
     cut = proper_back_door_graph(graph, x, y)
     region = union(x | y | included, cut.ancestor_masks)
-    adjacent = [mask & ~included for mask in _augmented(cut, region)]
+    adjacent = [mask & ~included for mask in augmented(cut, region)]
     payable = {
         i: prices[i]
         for i in iterate_bits(region & allowed & ~forbidden & ~included)

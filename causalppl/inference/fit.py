@@ -8,8 +8,9 @@ import torch
 
 from causalppl.exceptions import DataError, ProgramError
 from causalppl.inference.fit_checks import warn
-from causalppl.inference.fit_method import FitMethod, FitRecord, FitTask, is_shown
+from causalppl.inference.fit_method import FitMethod, FitRecord, FitTask
 from causalppl.inference.log_density import LogDensity, defaults_of
+from causalppl.inference.progress import is_shown
 from causalppl.inference.svi_fit import SVIFit
 from causalppl.inference.training_data import Missing, read_training_data
 from causalppl.programs.learned import restored_params

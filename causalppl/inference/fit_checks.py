@@ -9,8 +9,8 @@ from torch import Tensor
 
 from causalppl.exceptions import ConvergenceWarning, FitError
 from causalppl.inference.diagnostics import psis
+from causalppl.inference.khat import KHAT_LIMIT
 
-_KHAT_LIMIT = 0.7
 _GOOD_EFFICIENCY = 0.95  # of importance sampling from the guide
 
 
@@ -83,10 +83,10 @@ def misfit(diagnostics: dict[str, float]) -> list[str]:
     guide is good enough however that tail is shaped.
     """
     khat, efficiency = diagnostics["khat"], diagnostics["efficiency"]
-    if not khat > _KHAT_LIMIT or efficiency > _GOOD_EFFICIENCY:
+    if not khat > KHAT_LIMIT or efficiency > _GOOD_EFFICIENCY:
         return []
     return [
-        f"k-hat of the guide is {khat:.2f}, above {_KHAT_LIMIT}: it misses the posterior's shape; "
+        f"k-hat of the guide is {khat:.2f}, above {KHAT_LIMIT}: it misses the posterior's shape; "
         "take more steps, NUTSFit(), a richer guide or another parametrisation"
     ]
 

@@ -1,6 +1,5 @@
 """The contract between `fit` and the ways of fitting."""
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -108,10 +107,3 @@ class FitRecord:
         trust = f" ({', '.join(shown)})" if shown else ""
         notes = "".join(f"; {note}" for note in self.notes)
         return f"Fitted to {self.num_rows:,} rows by {type(self.method).__name__}{trust}{notes}."
-
-
-def is_shown(progress: bool | None) -> bool:
-    """Whether to show progress: as told; else at a terminal or in a notebook."""
-    if progress is not None:
-        return progress
-    return sys.stderr.isatty() or "ipykernel" in sys.modules

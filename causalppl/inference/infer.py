@@ -14,6 +14,7 @@ from causalppl.inference.evidence import Evidence, read_evidence
 from causalppl.inference.parameter_weights import ParameterWeights, weigh_parameters
 from causalppl.inference.posterior import Posterior
 from causalppl.inference.prior import with_prior_parameters
+from causalppl.inference.progress import is_shown
 from causalppl.inference.question import Question, read_question
 from causalppl.inference.settings import check_counts
 from causalppl.programs.interventions import Interventions
@@ -123,7 +124,7 @@ def infer(
         problem = _problem(question, values, units, read, num_draws, average)
         try:
             chosen = choose_engine(problem, engine)
-            answer = chosen.solve(problem, seed=used_seed, progress=_shows(progress))
+            answer = chosen.solve(problem, seed=used_seed, progress=is_shown(progress))
         except CausalPPLError:
             raise
         except (ValueError, RuntimeError, IndexError) as error:
@@ -218,11 +219,3 @@ def _with_parameters(
 
 def _observes(scm: SCM) -> bool:
     return any(site.is_observed for site in scm.structure.sites.values())
-
-
-def _shows(progress: bool | None) -> bool:
-    if progress is not None:
-        return progress
-    import sys
-
-    return sys.stderr.isatty() or "ipykernel" in sys.modules

@@ -12,7 +12,6 @@ from causalppl.exceptions import ConvergenceWarning
 from causalppl.inference.diagnostics import ess, rhat
 from causalppl.inference.engine import Answer, Engine, Problem
 from causalppl.inference.latents import Latents
-from causalppl.inference.progress import is_shown
 from causalppl.inference.refusals import find_refusal
 from causalppl.inference.settings import check_counts, check_share
 from causalppl.inference.unit_laplace import Laplace, laplace
@@ -145,7 +144,7 @@ class NUTS(Engine):
             num_samples=self.num_samples,
             warmup_steps=self.warmup_steps,
             initial_params=first,
-            disable_progbar=not is_shown(progress),
+            disable_progbar=not progress,
         )
         mcmc.run()
         drawn: dict[str, Tensor] = mcmc.get_samples()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
+from causalppl.inference.khat import KHAT_LIMIT
 from causalppl.inference.laws import EmpiricalLaw, Law, PointLaw
 from causalppl.inference.posterior_table import (
     error_columns,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["html_form", "sentence", "short_form"]
 
-KHAT_LIMIT: Final = 0.7
 RHAT_LIMIT: Final = 1.01
 LONGEST: Final = 4
 """Variables and couplings that are named one by one."""

@@ -7,10 +7,12 @@ from tqdm.auto import tqdm
 
 
 def progress_bar(total: int, description: str, *, progress: bool) -> Any:
-    """Return a progress bar, silent unless in a terminal or a notebook."""
-    return tqdm(total=total, desc=description, disable=not is_shown(progress), leave=False)
+    """Return a progress bar, silent unless it is to be shown."""
+    return tqdm(total=total, desc=description, disable=not progress, leave=False)
 
 
-def is_shown(progress: bool) -> bool:
-    """Whether a progress bar is wanted and has somewhere to be shown."""
-    return progress and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+def is_shown(progress: bool | None) -> bool:
+    """Whether to show progress: as told; else at a terminal or in a notebook."""
+    if progress is not None:
+        return progress
+    return sys.stderr.isatty() or "ipykernel" in sys.modules

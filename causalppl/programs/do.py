@@ -17,6 +17,7 @@ from causalppl.programs.interventions import (
     Interventions,
     World,
     intervened_value,
+    is_policy,
     needs_natural,
 )
 from causalppl.programs.point import point_law
@@ -93,7 +94,7 @@ class DoMessenger(Messenger):
         self._seen: list[str] = []
         # earlier values are kept only where a policy may ask for them
         self._values: dict[str, torch.Tensor] | None = (
-            {} if any(_may_read_sites(i) for i in interventions.values()) else None
+            {} if any(is_policy(i) for i in interventions.values()) else None
         )
 
     def __enter__(self) -> Any:
@@ -217,7 +218,3 @@ def _run_natural(msg: Any, evidence: torch.Tensor | None) -> torch.Tensor:
     apply_stack(natural)
     value: torch.Tensor = natural["value"]
     return value
-
-
-def _may_read_sites(intervention: Any) -> bool:
-    return callable(intervention) and not isinstance(intervention, torch.Tensor | Distribution)

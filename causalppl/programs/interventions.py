@@ -215,10 +215,11 @@ def needs_natural(intervention: Any) -> bool:
     """Whether an intervention reads the natural value of its site."""
     if isinstance(intervention, Shift):
         return True
-    return _is_policy(intervention) and "natural" in policy_arguments(intervention)
+    return is_policy(intervention) and "natural" in policy_arguments(intervention)
 
 
-def _is_policy(intervention: Any) -> bool:
+def is_policy(intervention: Any) -> bool:
+    """Whether an intervention is a function of other values."""
     return callable(intervention) and not isinstance(intervention, torch.Tensor | Distribution)
 
 
