@@ -56,9 +56,8 @@ def evaluate(
             undefined.
 
     Returns:
-        For a P query a table over its open values, whose names are those of the formula
-        (``X'`` where a variable has two values); for an E query a number, or a tensor over the
-        open values.
+        For a P query a table over the values that it leaves open, named and ordered as
+        ``estimand.axes``; for an E query or a contrast a number, or a tensor over these values.
 
     Raises:
         AssumptionError: The answer needs a conditional probability in a stratum of probability
@@ -82,8 +81,8 @@ def evaluate(
     body = estimand.body
     if isinstance(body, Combination):
         terms = [_number(term, tables, estimand, tolerance) for term in body.terms]
-        total = sum(w * t for w, t in zip(body.weights, terms, strict=True))
-        return float(total) if isinstance(total, Tensor) and not total.dim() else total
+        total = torch.stack([w * t for w, t in zip(body.weights, terms, strict=True)]).sum(0)
+        return total if total.dim() else float(total)
     if getattr(estimand.query, "kind", "P") == "E":
         value = _number(body, tables, estimand, tolerance)
         return value if value.dim() else float(value)
@@ -107,7 +106,7 @@ def _number(node: Node, tables: "_Tables", estimand: Estimand, tolerance: float)
 def _settled(table: Factor, tables: "_Tables", estimand: Estimand, tolerance: float) -> Factor:
     """Drop the axis of trial fillings, if the answer is the same under both."""
     if not table.batch_shape:
-        return table
+        return _labelled(table, tables, estimand)
     first, second = table.values
     if float((first - second).abs().max()) > tolerance:
         listed = "; ".join(sorted(tables.undefined)[:5])
@@ -116,7 +115,17 @@ def _settled(table: Factor, tables: "_Tables", estimand: Estimand, tolerance: fl
             "expected every such stratum to have positive probability; restrict the question to "
             "strata that occur, or bound it"
         )
-    return Factor(table.names, first, table.states)
+    return _labelled(Factor(table.names, first, table.states), tables, estimand)
+
+
+def _labelled(table: Factor, tables: "_Tables", estimand: Estimand) -> Factor:
+    """Name and order the axes as the query does; a value that does not matter gets one too."""
+    known = [(label, s) for label, s in estimand.axes if tables.has(s.variable)]
+    states = {str(symbol): tables.states_of(symbol.variable) for _, symbol in known}
+    shape = tuple(len(found) for found in states.values())
+    values = table._spread(tuple(states)).expand(shape)
+    labels = tuple(label for label, _ in known)
+    return Factor(labels, values, dict(zip(labels, states.values(), strict=True)))
 
 
 @dataclass
@@ -157,7 +166,7 @@ class _Tables:
 
     def levels(self, symbol: Symbol) -> list[float]:
         """List a variable's values as numbers."""
-        states = self._of_variable(symbol.variable)
+        states = self.states_of(symbol.variable)
         if any(isinstance(state, str) for state in states):
             raise DataError(
                 f"an expectation of {symbol.variable}, whose values are {states}; expected numbers"
@@ -276,11 +285,11 @@ class _Tables:
                 shifted = torch.ones_like(values) if self.shift is None else values - self.shift
                 return self._over((symbol,), shifted)
             case Test(symbol=symbol, op=op, bound=bound):
-                states = self._of_variable(symbol.variable)
+                states = self.states_of(symbol.variable)
                 holds = [float(HOLDS[op](state, bound)) for state in states]
                 return self._over((symbol,), torch.tensor(holds, dtype=torch.float64))
             case Same(first=first, second=second):
-                size = len(self._of_variable(first.variable))
+                size = len(self.states_of(first.variable))
                 table = self._over(
                     (Symbol(first.variable, 0), Symbol(first.variable, 1)),
                     torch.eye(size, dtype=torch.float64),
@@ -296,10 +305,15 @@ class _Tables:
 
     def _over(self, symbols: tuple[Symbol, ...], values: Tensor) -> Factor:
         names = tuple(map(str, symbols))
-        states = {str(s): self._of_variable(s.variable) for s in symbols}
+        states = {str(s): self.states_of(s.variable) for s in symbols}
         return Factor(names, values, states)
 
-    def _of_variable(self, name: str) -> tuple[Value, ...]:
+    def has(self, name: str) -> bool:
+        """Whether some law has the variable."""
+        return name in self._states
+
+    def states_of(self, name: str) -> tuple[Value, ...]:
+        """List a variable's values."""
         if name not in self._states:
             raise DataError(f"no law has the variable {name!r}; it has {sorted(self._states)}")
         return self._states[name]

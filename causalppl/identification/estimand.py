@@ -68,6 +68,10 @@ class Estimand:
         body: The formula; parts that repeat are stored once.
         graph: The diagram that it was derived from, in canonical order.
         steps: How it was derived.
+        axes: The values that the query leaves open, each with its symbol in the formula: first
+            outcomes, then conditions, then interventions. A value is called after its variable;
+            where the query has a variable several times after its term, such as ``Y_{X=0}``, or
+            ``do(X)``. When left out, the free symbols of the formula.
 
     Example:
         >>> from causalppl.graphs import front_door
@@ -83,16 +87,38 @@ class Estimand:
     body: Node
     graph: ADMG
     steps: tuple[Step, ...] = field(default=(), repr=False)
+    axes: tuple[tuple[str, Symbol], ...] = ()
 
     def __post_init__(self) -> None:
-        unknown = {symbol.variable for symbol in self.body.free} - self.query.variables
+        if not self.axes:
+            free = sorted(self.body.free)
+            object.__setattr__(self, "axes", tuple((str(symbol), symbol) for symbol in free))
+        symbols = {symbol for _, symbol in self.axes}
+        unknown = {s for s in self.body.free if s not in symbols} | {
+            s for s in symbols if s.variable not in self.query.variables
+        }
         assert not unknown, f"free symbols {unknown} in the formula of {self.query}"
 
     def __str__(self) -> str:
         return to_text(self.body)
 
     def __repr__(self) -> str:
-        return str(self)
+        return "\n".join(filter(None, (str(self), self.legend)))
+
+    @property
+    def legend(self) -> str:
+        """What the symbols stand for that are not called as in the query; often nothing.
+
+        Example:
+            >>> from causalppl.identification import identify
+            >>> estimand = identify(ADMG.parse("Z -> X -> Y; Z -> Y"), "P(Y_{X} | X)")
+            >>> print(estimand)
+            sum_Z P(Z | X) P(Y | Z, X')
+            >>> print(estimand.legend)
+            where X' is do(X)
+        """
+        pairs = [f"{symbol} is {label}" for label, symbol in self.axes if str(symbol) != label]
+        return f"where {', and '.join(pairs)}" if pairs else ""
 
     def to_latex(self) -> str:
         """Write the formula in LaTeX, without dollar signs."""
@@ -124,7 +150,14 @@ class Estimand:
         for node in walk(self.body):
             numbers[id(node)] = len(rows)
             rows.append([node.kind, *_fields(node), [numbers[id(part)] for part in node.parts]])
-        return json.dumps({"query": str(self.query), "graph": str(self.graph), "nodes": rows})
+        return json.dumps(
+            {
+                "query": str(self.query),
+                "graph": str(self.graph),
+                "axes": self.axes,
+                "nodes": rows,
+            }
+        )
 
     @classmethod
     def from_json(cls, text: str) -> "Estimand":
@@ -139,7 +172,8 @@ class Estimand:
             for kind, *fields, below in stored["nodes"]:
                 nodes.append(_read(kind, fields, tuple(nodes[i] for i in below)))
             graph = ADMG.parse(stored["graph"]).in_canonical_order()
-            return cls(parse_query(stored["query"]), nodes[-1], graph)
+            axes = tuple((label, Symbol(*entry)) for label, entry in stored["axes"])
+            return cls(parse_query(stored["query"]), nodes[-1], graph, axes=axes)
         except (KeyError, TypeError, IndexError, ValueError, AssertionError) as error:
             raise DataError(
                 f"this is not a stored estimand ({error}); expected what to_json writes"

@@ -19,7 +19,7 @@ from causalppl.graphs import ADMG
 from causalppl.graphs.components import district_masks
 from causalppl.graphs.mixed import iterate_bits
 from causalppl.identification.expression import Node, Policy, Same, Symbol
-from causalppl.queries import Event, Intervention, Value
+from causalppl.queries import Contrast, Event, Intervention, Query, Value
 
 __all__ = ["Conflict", "CounterfactualVariable", "Factorisation"]
 
@@ -85,6 +85,10 @@ class Factorisation:
     Attributes:
         graph: A diagram in canonical order.
         policies: For each variable that a plan sets, the variables that the plan looks at.
+        variables: The counterfactual variables, by the variable and its parents' symbols.
+        same: Values that the query names twice.
+        is_impossible: Whether the diagram gives the events probability zero.
+        opened: The symbols of interventions whose value is open; those given are taken as known.
     """
 
     graph: ADMG
@@ -94,11 +98,13 @@ class Factorisation:
     )
     same: list[Node] = field(default_factory=list)
     is_impossible: bool = False
+    opened: dict[str, Symbol] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._values: dict[tuple[int, World], Symbol] = {}
-        self._primes: dict[int, int] = {}
-        self._opened: dict[int, Symbol] = {}
+        self._primes = {
+            self.graph._index[name]: symbol.primes + 1 for name, symbol in self.opened.items()
+        }
         self._rank = self._causal_rank()
 
     def world(self, interventions: Iterable[Intervention]) -> World:
@@ -217,9 +223,10 @@ class Factorisation:
         return Symbol(self.graph.nodes[node], count)
 
     def _open(self, node: int) -> Symbol:
-        if node not in self._opened:
-            self._opened[node] = self._next(node)
-        return self._opened[node]
+        name = self.graph.nodes[node]
+        if name not in self.opened:
+            self.opened[name] = self._next(node)
+        return self.opened[name]
 
     def districts(self) -> list[list[CounterfactualVariable]]:
         """Group the variables that nature sets by the latent causes that they share."""
@@ -255,13 +262,10 @@ class Factorisation:
         return found
 
 
-def check_events(graph: ADMG, events: Iterable[Event]) -> None:
+def check_names(graph: ADMG, query: Query | Contrast, names: Iterable[str]) -> None:
     """Refuse variables that the diagram lacks."""
-    for event in events:
-        for name in sorted(event.term.variables):
-            if name not in graph:
-                listed = ", ".join(graph.nodes)
-                raise QueryError(
-                    f"unknown variable {name!r} in {event}; the diagram has {listed}; "
-                    "check the spelling"
-                )
+    if unknown := sorted(set(names) - set(graph.nodes)):
+        raise QueryError(
+            f"unknown variable {unknown[0]!r} in {query}; the diagram has "
+            f"{', '.join(graph.nodes)}; check the spelling"
+        )

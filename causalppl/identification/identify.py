@@ -19,11 +19,13 @@ from causalppl.identification.expression import (
     Level,
     Node,
     Policy,
+    Product,
     Quotient,
     Sum,
     Symbol,
     Test,
     Zero,
+    fresh,
     substitute,
 )
 from causalppl.identification.factorisation import (
@@ -31,18 +33,20 @@ from causalppl.identification.factorisation import (
     CounterfactualVariable,
     Factorisation,
     World,
-    check_events,
+    check_names,
 )
 from causalppl.identification.hedges import Hedge, Witness
 from causalppl.identification.simple_criteria import simple_formula
 from causalppl.identification.simplify import conditional, product, quotient, sum_over, unshadow
 from causalppl.identification.sources import Domain, Source, list_sources
-from causalppl.queries import Contrast, Event, Intervention, Query, parse_query
+from causalppl.queries import Contrast, Event, Intervention, Query, Term, parse_query
+from causalppl.queries.terms import axis_labels
 
 __all__ = ["identify"]
 
 _Interventions: TypeAlias = tuple[Intervention, ...]
 _Located: TypeAlias = tuple[Event, _Interventions]
+Axes: TypeAlias = tuple[tuple[str, Symbol], ...]
 
 
 def identify(
@@ -105,8 +109,8 @@ def identify(
     ordered = graph.in_canonical_order()
     sources = list_sources(ordered, experiments, domains, observational=observational)
     search = _Search(ordered, sources, _plans(ordered, policies or {}))
-    body, steps = search.answer(asked)
-    return Estimand(asked, body, ordered, steps)
+    body, axes = search.answer(asked)
+    return Estimand(asked, body, ordered, tuple(search.steps), axes)
 
 
 def _plans(graph: ADMG, policies: Mapping[str, Iterable[str]]) -> dict[int, tuple[int, ...]]:
@@ -131,37 +135,73 @@ class _Search:
 
     def __post_init__(self) -> None:
         self._known: dict[int, tuple[Node, Source] | list[Stuck]] = {}
-        self._steps: list[Step] = []
+        self.steps: list[Step] = []
 
-    def answer(self, asked: Query | Contrast) -> tuple[Node, tuple[Step, ...]]:
+    def answer(self, asked: Query | Contrast) -> tuple[Node, Axes]:
         weights, terms = [], []
-        for weight, query in asked.expand():
+        axes: dict[str, Symbol] = {}
+        for weight, query in asked.expand(*self._mediators(asked)):
+            body, own = self._single(query)
+            for label, symbol in own:
+                if label not in axes:
+                    axes[label] = fresh(Symbol(symbol.variable), axes.values())
+            # all terms name an open value alike
+            renamed = {symbol: axes[label] for label, symbol in own}
             weights.append(weight)
-            terms.append(self._single(query))
-        if weights == [1.0]:
-            return terms[0], tuple(self._steps)
-        return Combination(tuple(weights), tuple(terms)), tuple(self._steps)
+            terms.append(unshadow(substitute(body, renamed), renamed.values()))
+        body = terms[0] if weights == [1.0] else Combination(tuple(weights), tuple(terms))
+        return body, tuple(axes.items())
 
-    def _single(self, query: Query) -> Node:
+    def _mediators(self, asked: Query | Contrast) -> tuple[tuple[str, ...], ...]:
+        """Find what a natural effect goes through: nothing to add for other questions."""
+        if isinstance(asked, Query) or asked.kind not in ("NDE", "NIE"):
+            return ()
+        check_names(self.graph, asked, asked.variables)
+        below = self.graph.descendants(asked.treatment) - {asked.treatment}
+        between = self.graph.ancestors(asked.outcome) & below - {asked.outcome}
+        if beside := [name for name in asked.mediators if name not in between]:
+            raise QueryError(
+                f"{asked} names {', '.join(beside)} as a mediator, which lies on no directed path "
+                f"from {asked.treatment} to {asked.outcome}; leave the mediators out to take "
+                "those of the diagram"
+            )
+        if asked.mediators:
+            return ()
+        found = self.graph.in_order(self.graph.children(asked.treatment) & between)
+        if not found:
+            raise QueryError(
+                f"{asked} needs a mediator, but {asked.treatment} reaches {asked.outcome} by no "
+                "other way than directly; the whole effect is direct: ask for the ATE"
+            )
+        return (found,)
+
+    def _single(self, query: Query) -> tuple[Node, Axes]:
         for event in query.outcomes:
             if any(event.term == other.term for other in query.given):
                 raise QueryError(f"{event.term} is asked for and given in {query}; drop one")
-        check_events(self.graph, query.worlds.outcomes + query.worlds.given)
-        for intervention in query.do:
-            self.graph.mask((intervention.name,))
+        check_names(self.graph, query, query.variables)
+        query = _in_one_world(query)
         outcomes, tests = _split_tests(query)
-        simple = None
+        found = None
         if not self.policies and self.sources == (Source(),):
-            simple = simple_formula(self.graph, outcomes, query.given, query.do)
-        if simple is not None:
-            self._steps.append(simple.step)
-            body, symbols = simple.body, list(simple.symbols)
-        else:
-            body, symbols = self._general(query, outcomes)
-        body = _with_tests(query, body, symbols, tests)
-        return unshadow(body, body.free)
+            found = self._simple(query, outcomes)
+        if found is None:
+            found = self._general(query, outcomes)
+        body = _with_tests(query, found.body, found.symbols, tests)
+        summed = {found.symbols[place] for place, _ in tests}
+        summed |= {found.symbols[0]} if query.kind == "E" else set()
+        return body, _axes((*outcomes, *query.given), found, summed)
 
-    def _general(self, query: Query, outcomes: Sequence[Event]) -> tuple[Node, list[Symbol]]:
+    def _simple(self, query: Query, outcomes: Sequence[Event]) -> "_Found | None":
+        simple = simple_formula(self.graph, outcomes, query.given, query.do)
+        if simple is None:
+            return None
+        self.steps.append(simple.step)
+        known = [Symbol(event.name, 0, event.value) for event in query.given]
+        opened = {i.name: Symbol(i.name) for i in query.do if i.value is None}
+        return _Found(simple.body, [*simple.symbols, *known], opened)
+
+    def _general(self, query: Query, outcomes: Sequence[Event]) -> "_Found":
         asked, known = _in_worlds(query, outcomes), _in_worlds(query, query.given)
         fixed = [place for place, event in enumerate(outcomes) if event.value is not None]
         if not known:
@@ -169,32 +209,33 @@ class _Search:
         self._refuse_impossible(query, known)
         facts, symbols = self._factorise([*asked, *known])
         if facts.is_impossible:
-            return Zero(), symbols[: len(asked)]
+            return _Found(Zero(), symbols, facts.opened)
         opened = [replace(event, value=None) for event in outcomes]
         try:
-            body, symbols = self._conditional(query, _in_worlds(query, opened), known)
+            found = self._conditional(query, _in_worlds(query, opened), known)
         except NotIdentifiableError:
             # values that agree with other worlds can make a query identifiable at these values
             if not fixed:
                 raise
             return self._ratio(query, asked, known)
-        values = {symbols[i]: Symbol(outcomes[i].name, 0, outcomes[i].value) for i in fixed}
-        return substitute(body, values), [values.get(symbol, symbol) for symbol in symbols]
+        values = {found.symbols[i]: Symbol(outcomes[i].name, 0, outcomes[i].value) for i in fixed}
+        symbols = [values.get(symbol, symbol) for symbol in found.symbols]
+        return _Found(substitute(found.body, values), symbols, found.opened)
 
-    def _joint(self, query: Query, events: Sequence[_Located]) -> tuple[Node, list[Symbol]]:
+    def _joint(self, query: Query, events: Sequence[_Located]) -> "_Found":
         facts, symbols = self._factorise(events)
         if facts.is_impossible:
-            return Zero(), symbols
+            return _Found(Zero(), symbols, facts.opened)
         factors = [self._factor(query, facts, district) for district in facts.districts()]
         factors += [*facts.policy_factors(), *facts.same]
-        return sum_over(facts.summed(), product(factors)), symbols
+        return _Found(sum_over(facts.summed(), product(factors)), symbols, facts.opened)
 
     def _conditional(
         self,
         query: Query,
         outcomes: Sequence[_Located],
         given: Sequence[_Located],
-    ) -> tuple[Node, list[Symbol]]:
+    ) -> "_Found":
         facts, symbols = self._factorise([*outcomes, *given])
         asked = symbols[: len(outcomes)]
         summed = facts.summed()
@@ -205,14 +246,14 @@ class _Search:
                 factors += [self._factor_of(query, facts, member) for member in group]
         factors += facts.same
         body = sum_over(summed, product(factors))
-        return conditional(body, asked), asked
+        return _Found(conditional(body, asked), symbols, facts.opened)
 
     def _ratio(
         self,
         query: Query,
         outcomes: Sequence[_Located],
         given: Sequence[_Located],
-    ) -> tuple[Node, list[Symbol]]:
+    ) -> "_Found":
         facts, symbols = self._factorise([*outcomes, *given])
         asked = symbols[: len(outcomes)]
         groups = _linked(facts, {*facts.summed(), *asked})
@@ -220,10 +261,11 @@ class _Search:
         # what is joined to no outcome stands below the line as well, and cancels
         gone = {_key(e) for g in groups if g not in kept for member in g for e in member}
         above = self._part(query, facts, kept)
-        facts, _ = self._factorise(given)
-        groups = _linked(facts, set(facts.summed()))
+        below, _ = self._factorise(given, opened=facts.opened)
+        groups = _linked(below, set(below.summed()))
         rest = [g for g in groups if not all(_key(e) in gone for member in g for e in member)]
-        return quotient(above, self._part(query, facts, rest)), asked
+        body = quotient(above, self._part(query, below, rest))
+        return _Found(body, symbols, facts.opened)
 
     def _part(
         self,
@@ -234,8 +276,10 @@ class _Search:
         factors = [self._factor_of(query, facts, member) for group in groups for member in group]
         return sum_over(facts.summed(), product([*factors, *facts.same]))
 
-    def _factorise(self, events: Sequence[_Located]) -> tuple[Factorisation, list[Symbol]]:
-        facts = Factorisation(self.graph, self.policies)
+    def _factorise(
+        self, events: Sequence[_Located], opened: Mapping[str, Symbol] | None = None
+    ) -> tuple[Factorisation, list[Symbol]]:
+        facts = Factorisation(self.graph, self.policies, opened=dict(opened or {}))
         worlds: list[tuple[Event, World]] = [(event, facts.world(do)) for event, do in events]
         symbols = facts.add(worlds)
         return facts, symbols
@@ -268,7 +312,7 @@ class _Search:
             self._known[target] = found
             if not isinstance(found, list):
                 names = self.graph.names_in_order(target)
-                self._steps.append(Step("c-factor", names, found[0], self._seen(found[1])))
+                self.steps.append(Step("c-factor", names, found[0], self._seen(found[1])))
         found = self._known[target]
         if isinstance(found, list):
             hedges = tuple(self._hedge(stuck) for stuck in found)
@@ -304,6 +348,45 @@ class _Search:
         return self.graph.remove_incoming(self.graph.names_in_order(source.do))
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A formula, and the symbols in it.
+
+    Attributes:
+        body: The formula.
+        symbols: Of the outcomes and then of the conditions, in the query's order.
+        opened: Of the interventions whose value is open.
+    """
+
+    body: Node
+    symbols: list[Symbol]
+    opened: Mapping[str, Symbol]
+
+
+def _axes(events: Sequence[Event], found: _Found, summed: set[Symbol]) -> Axes:
+    """Pair the values that a query leaves open with their symbols."""
+    pairs = zip(events, found.symbols, strict=True)
+    kept = [(e, s) for e, s in pairs if e.value is None and s not in summed]
+    opened = sorted(found.opened)
+    labels = axis_labels([event for event, _ in kept], opened)
+    symbols = [*(symbol for _, symbol in kept), *map(found.opened.__getitem__, opened)]
+    return tuple(zip(labels, symbols, strict=True))
+
+
+def _in_one_world(query: Query) -> Query:
+    """Write ``P(Y_{X=1} | Z_{X=1})`` as ``P(Y | do(X=1), Z)``."""
+    events = (*query.outcomes, *query.given)
+    world = events[0].term.interventions
+    nested = any(isinstance(intervention.value, Term) for intervention in world)
+    if query.do or nested or any(event.term.interventions != world for event in events):
+        return query
+
+    def plain(moved: Iterable[Event]) -> tuple[Event, ...]:
+        return tuple(replace(event, term=Term(event.name)) for event in moved)
+
+    return replace(query, outcomes=plain(query.outcomes), given=plain(query.given), do=world)
+
+
 def _split_tests(query: Query) -> tuple[tuple[Event, ...], list[tuple[int, Event]]]:
     """Turn inequalities into open outcomes, each term once, and tests on their symbols."""
     outcomes: list[Event] = []
@@ -336,11 +419,16 @@ def _with_tests(
 
 def _weighted(body: Node, over: Sequence[Symbol], weights: Sequence[Node]) -> Node:
     """Sum ``weights * body`` with the weights next to the law that they weigh."""
-    if isinstance(body, Sum):
-        inner = sum_over(over, product([*weights, body.body]))
-        return sum_over(body.over, inner)
-    if isinstance(body, Quotient) and not body.denominator.free & set(over):
-        return Quotient(_weighted(body.numerator, over, weights), body.denominator)
+    match body:
+        case Sum():
+            return sum_over(body.over, _weighted(body.body, over, weights))
+        case Quotient() if not body.denominator.free & set(over):
+            return Quotient(_weighted(body.numerator, over, weights), body.denominator)
+        case Product(factors=factors):
+            weighed = [factor for factor in factors if factor.free & set(over)]
+            if len(weighed) == 1:
+                inner = _weighted(weighed[0], over, weights)
+                return product([inner if f is weighed[0] else f for f in factors])
     return sum_over(over, product([*weights, body]))
 
 

@@ -159,27 +159,33 @@ class _Writer:
         return named if len(over) == 1 else f"{{{named}}}"
 
     def mean(self, over: tuple[Symbol, ...], body: Node) -> str | None:
-        """Write ``sum_Y Y P(Y | Z) g(Z)`` as ``E[Y | Z] g(Z)``."""
+        """Write ``sum_Y Y P(Y | Z) g(Z)`` as ``E[Y | Z] g(Z)``, and ``1[Y > 0]`` likewise."""
         factors = body.factors if isinstance(body, Product) else ()
-        levels = [factor for factor in factors if isinstance(factor, Level)]
-        if len(levels) != 1 or levels[0].symbol not in over:
+        weights = [factor for factor in factors if isinstance(factor, Level | Test)]
+        if len(weights) != 1 or weights[0].symbol not in over:
             return None
-        symbol = levels[0].symbol
-        others = [factor for factor in factors if factor is not levels[0]]
+        symbol = weights[0].symbol
+        others = [factor for factor in factors if factor is not weights[0]]
         using = [factor for factor in others if symbol in factor.free]
         if len(using) != 1 or not isinstance(using[0], Probability):
             return None
         law = using[0]
         if law.outcomes != (symbol,):
             return None
-        name = self.expectation(law, symbol)
+        name = self.weighed(law, weights[0])
         rest = [name, *(self.part(f, in_product=True) for f in others if f is not law)]
         outer = tuple(other for other in over if other != symbol)
         text = self.times.join(rest)
         return f"{self.sum_sign}{self.under(outer)} {text}" if outer else text
 
-    def expectation(self, law: Probability, symbol: Symbol) -> str:
-        return self.probability("E", self.symbol(symbol), law.given, law.do, law.domain, "[]")
+    def weighed(self, law: Probability, weight: Level | Test) -> str:
+        name = self.symbol(weight.symbol)
+        if isinstance(weight, Test):
+            event = f"{name} {self.op(weight.op)} {self.value(weight.bound)}"
+            return self.probability("P", event, law.given, law.do, law.domain)
+        return self.probability(self.mean_sign, name, law.given, law.do, law.domain, "[]")
+
+    mean_sign = "E"
 
     def quotient(self, numerator: Node, denominator: Node) -> str:
         above, below = self.part(numerator), self.part(denominator)
@@ -204,7 +210,7 @@ class _Writer:
 class _LatexWriter(_Writer):
     """LaTeX, without dollar signs."""
 
-    bar, times, sum_sign = r" \mid ", r"\, ", r"\sum_"
+    bar, times, sum_sign, mean_sign = r" \mid ", r"\, ", r"\sum_", r"\mathbb{E}"
 
     def joined(self, text: str) -> str:
         if not self.definitions:
@@ -233,10 +239,6 @@ class _LatexWriter(_Writer):
 
     def under(self, over: tuple[Symbol, ...]) -> str:
         return f"{{{self.symbols(over)}}}"
-
-    def expectation(self, law: Probability, symbol: Symbol) -> str:
-        name = self.symbol(symbol)
-        return self.probability(r"\mathbb{E}", name, law.given, law.do, law.domain, "[]")
 
     def quotient(self, numerator: Node, denominator: Node) -> str:
         return rf"\frac{{{self.part(numerator)}}}{{{self.part(denominator)}}}"

@@ -4,11 +4,14 @@ The functions here are the only way in which the package puts nodes together, so
 simple by construction and is never rewritten as text.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple
 
 from causalppl.identification.expression import (
     Node,
     Pin,
+    Policy,
     Probability,
     Product,
     Quotient,
@@ -189,43 +192,73 @@ def _marginalised(factors: list[Node], over: list[Symbol]) -> tuple[list[Node], 
         changed = False
         for symbol in reversed(over):
             using = [factor for factor in factors if symbol in factor.free]
-            merged = using[0] if len(using) == 1 else _joined_pair(using)
-            if not isinstance(merged, Probability) or symbol not in merged.outcomes:
+            rest = _without(symbol, using)
+            if rest is None:
                 continue
-            rest = tuple(other for other in merged.outcomes if other != symbol)
             place = factors.index(using[-1])
-            new = [Probability(rest, merged.given, merged.do, merged.domain)] if rest else []
-            factors[place : place + 1] = new
+            factors[place : place + 1] = rest
             factors = [factor for factor in factors if factor not in using]
             over = [other for other in over if other != symbol]
             changed = True
     return factors, over
 
 
+def _without(symbol: Symbol, using: Sequence[Node]) -> list[Node] | None:
+    """Sum a symbol out of the factors that name it, if they are one law of it."""
+    merged = using[0] if len(using) == 1 else _joined_pair(*using) if len(using) == 2 else None
+    if isinstance(merged, Policy) and merged.outcome == symbol:
+        return []
+    if not isinstance(merged, Probability) or symbol not in merged.outcomes:
+        return None
+    rest = tuple(other for other in merged.outcomes if other != symbol)
+    return [Probability(rest, merged.given, merged.do, merged.domain)] if rest else []
+
+
+class _Ends(NamedTuple):
+    """What a probability must share with another one to be joined to it."""
+
+    whole: Hashable
+    given: Hashable
+
+    @classmethod
+    def of(cls, law: Probability) -> "_Ends":
+        source = law.domain, law.do
+        given = frozenset(law.given)
+        return cls((source, given.union(law.outcomes)), (source, given))
+
+
 def _chained(factors: list[Node]) -> list[Node]:
     """Join ``P(a | b, c) P(b | c)`` to ``P(a, b | c)`` as long as there is such a pair."""
-    changed = True
-    while changed:
-        changed = False
-        leaves = [factor for factor in factors if isinstance(factor, Probability)]
-        for i, first in enumerate(leaves):
-            for second in leaves[i + 1 :]:
-                merged = _joined_pair([first, second])
-                if merged is not None:
-                    place = factors.index(second)
-                    factors[place] = merged
-                    factors.remove(first)
-                    changed = True
-                    break
-            if changed:
-                break
-    return factors
+    kept: dict[int, Node] = dict(enumerate(factors))
+    ends = {i: _Ends.of(law) for i, law in kept.items() if isinstance(law, Probability)}
+    by_whole, by_given = defaultdict[Hashable, set[int]](set), defaultdict[Hashable, set[int]](set)
+    for place, end in ends.items():
+        by_whole[end.whole].add(place)
+        by_given[end.given].add(place)
+    waiting = list(reversed(ends))
+    while waiting:
+        place = waiting.pop()
+        if place not in ends:
+            continue
+        for other in sorted(by_whole[ends[place].given] | by_given[ends[place].whole]):
+            merged = _joined_pair(kept[place], kept[other])
+            if merged is None:
+                continue
+            for gone in (place, other):
+                end = ends.pop(gone)
+                by_whole[end.whole].remove(gone)
+                by_given[end.given].remove(gone)
+            del kept[min(place, other)]
+            place = max(place, other)
+            kept[place], ends[place] = merged, _Ends.of(merged)
+            by_whole[ends[place].whole].add(place)
+            by_given[ends[place].given].add(place)
+            waiting.append(place)
+            break
+    return list(kept.values())
 
 
-def _joined_pair(pair: Sequence[Node]) -> Probability | None:
-    if len(pair) != 2:
-        return None
-    first, second = pair
+def _joined_pair(first: Node, second: Node) -> Probability | None:
     if not (isinstance(first, Probability) and isinstance(second, Probability)):
         return None
     if (first.domain, first.do) != (second.domain, second.do):

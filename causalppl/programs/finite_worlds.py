@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from causalppl.exceptions import ImpossibleEvidenceError, QueryError
 from causalppl.graphs import ADMG
 from causalppl.queries import Event, Intervention, Query, Term, Value
-from causalppl.queries.terms import HOLDS
+from causalppl.queries.terms import HOLDS, axis_labels
 
 if TYPE_CHECKING:
     from causalppl.programs.finite import FiniteModel
@@ -215,11 +215,7 @@ class _Reading:
 
     def _named(self) -> tuple[str, ...]:
         events = [event for event, _ in self._open_events]
-        opened = sorted(self._worlds.opened)
-        names = [event.name for event in events] + opened
-        labels = [str(event) if names.count(event.name) > 1 else event.name for event in events]
-        taken = {event.name for event in events}
-        return (*labels, *(f"do({name})" if name in taken else name for name in opened))
+        return axis_labels(events, sorted(self._worlds.opened))
 
 
 def mechanism_operands(model: "FiniteModel", worlds: Worlds) -> list[Operand]:
