@@ -15,6 +15,7 @@ name                        what it does
 ``ADMG``                    causal diagrams
 ``identify``, ``Estimand``  answer a query with a diagram: a formula, or why there is none
 ``Domain``                  another population, for ``identify``
+``verify``, ``verify_all``  check formulas against a finite program, exactly
 ``infer``                   answer a query with a model
 ``fit``                     infer a model's parameters from data
 ``Posterior``               the answer: draws, exact laws, summary, diagnostics
@@ -28,6 +29,7 @@ name                        what it does
 ==========================  ============================================================
 """
 
+from causalppl.estimation import verify, verify_all
 from causalppl.graphs import ADMG
 from causalppl.identification import Domain, Estimand, identify
 from causalppl.inference import (
@@ -74,6 +76,8 @@ __all__ = [
     "infer",
     "parse_query",
     "twin_worlds",
+    "verify",
+    "verify_all",
 ]
 
 __version__ = "0.1.0"

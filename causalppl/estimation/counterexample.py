@@ -265,7 +265,14 @@ def counterexample(
         True
     """
     if isinstance(question, NotIdentifiableError):
+        planned = getattr(question.hedge, "planned", ())
         question = Unidentified.from_error(question)
+        if planned:
+            raise QueryError(
+                f"{question.query} is under a plan for {', '.join(planned)}; models are sought for "
+                "values that are set, not for plans: ask for the c-factor of the witness, "
+                "counterexample(replace(Unidentified.from_error(error), query=...))"
+            )
     rng = np.random.default_rng(seed)
     best: Counterexample | None = None
     tried = 0

@@ -231,7 +231,8 @@ class _Tables:
         name = node.outcome.variable
         if name not in self.policies:
             raise DataError(f"the plan for {name} has no law; pass policies={{{name!r}: table}}")
-        return self.policies[name].align([name, *(symbol.variable for symbol in node.given)])
+        law = plan_law(name, self.policies[name])
+        return law.align([name, *(symbol.variable for symbol in node.given)])
 
     def _renamed(self, table: Factor, slots: Iterable[Symbol]) -> Factor:
         """Cut a table over variables at fixed values, and name its axes by symbols."""
@@ -317,6 +318,25 @@ class _Tables:
         if name not in self._states:
             raise DataError(f"no law has the variable {name!r}; it has {sorted(self._states)}")
         return self._states[name]
+
+
+def plan_law(name: str, law: Factor) -> Factor:
+    """Normalise the law of a planned variable given what the plan looks at.
+
+    Raises:
+        DataError: It is not such a law.
+    """
+    if not isinstance(law, Factor) or name not in law.names:
+        raise DataError(f"the plan for {name} is {law!r}; expected a Factor with {name} in it")
+    inputs = [other for other in law.names if other != name]
+    table = law.align([*inputs, name])
+    total = _plain(table).sum(-1, keepdim=True)
+    if not torch.allclose(total, torch.ones_like(total), atol=1e-6):
+        raise DataError(
+            f"the plan for {name} sums to {float(total.min()):.6g} to {float(total.max()):.6g}; "
+            f"expected 1 for each value of what it looks at"
+        )
+    return Factor(table.names, _plain(table) / total, table.states)
 
 
 def _as_factors(key: SourceKey, law: Law) -> tuple[Factor, ...]:

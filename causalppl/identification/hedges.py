@@ -91,6 +91,7 @@ class Witness:
         studies: The data at hand.
         hedges: One for each study (several are called a thicket); empty for a conflict.
         conflict: Two worlds that would have to be seen in one unit; None for hedges.
+        planned: The variables that plans set.
 
     References:
         Lee, Correa and Bareinboim (2019), General identifiability with arbitrary surrogate
@@ -112,6 +113,7 @@ class Witness:
     studies: tuple[Study, ...]
     hedges: tuple[Hedge, ...] = ()
     conflict: Conflict | None = None
+    planned: tuple[str, ...] = ()
 
     def check(self) -> bool:
         """Confirm every part by its definition."""

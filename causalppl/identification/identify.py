@@ -39,8 +39,8 @@ from causalppl.identification.hedges import Hedge, Witness
 from causalppl.identification.simple_criteria import simple_formula
 from causalppl.identification.simplify import conditional, product, quotient, sum_over, unshadow
 from causalppl.identification.sources import Domain, Source, list_sources
-from causalppl.queries import Contrast, Event, Intervention, Query, Term, parse_query
-from causalppl.queries.terms import axis_labels
+from causalppl.queries import Contrast, Event, Intervention, Query, parse_query
+from causalppl.queries.open_values import Open, label_open_values
 
 __all__ = ["identify"]
 
@@ -97,7 +97,7 @@ def identify(
         >>> identify(graph, "P(Y | do(X))")
         sum_Z P(Y | X, Z) P(Z)
         >>> identify(graph, "E[Y_{X=0} | X=1]")
-        sum_Z E[Y | Z, X=0] P(Z | X=1)
+        sum_Z P(Z | X=1) E[Y | Z, X=0]
     """
     if not isinstance(graph, ADMG):
         raise GraphError(f"the graph is {graph!r}; expected an ADMG; use ADMG.parse or scm.graph")
@@ -138,19 +138,21 @@ class _Search:
         self.steps: list[Step] = []
 
     def answer(self, asked: Query | Contrast) -> tuple[Node, Axes]:
+        parts = asked.expand(*self._mediators(asked))
+        labels = label_open_values(query for _, query in parts)
+        # all parts name an open value alike
+        symbols: dict[Open, Symbol] = {}
+        for known in labels:
+            name = known if isinstance(known, str) else known.name
+            symbols[known] = fresh(Symbol(name), symbols.values())
         weights, terms = [], []
-        axes: dict[str, Symbol] = {}
-        for weight, query in asked.expand(*self._mediators(asked)):
+        for weight, query in parts:
             body, own = self._single(query)
-            for label, symbol in own:
-                if label not in axes:
-                    axes[label] = fresh(Symbol(symbol.variable), axes.values())
-            # all terms name an open value alike
-            renamed = {symbol: axes[label] for label, symbol in own}
+            renamed = {symbol: symbols[known] for known, symbol in own.items()}
             weights.append(weight)
             terms.append(unshadow(substitute(body, renamed), renamed.values()))
         body = terms[0] if weights == [1.0] else Combination(tuple(weights), tuple(terms))
-        return body, tuple(axes.items())
+        return body, tuple((labels[known], symbol) for known, symbol in symbols.items())
 
     def _mediators(self, asked: Query | Contrast) -> tuple[tuple[str, ...], ...]:
         """Find what a natural effect goes through: nothing to add for other questions."""
@@ -175,34 +177,37 @@ class _Search:
             )
         return (found,)
 
-    def _single(self, query: Query) -> tuple[Node, Axes]:
+    def _single(self, query: Query) -> tuple[Node, dict[Open, Symbol]]:
         for event in query.outcomes:
             if any(event.term == other.term for other in query.given):
                 raise QueryError(f"{event.term} is asked for and given in {query}; drop one")
         check_names(self.graph, query, query.variables)
-        query = _in_one_world(query)
-        outcomes, tests = _split_tests(query)
+        outcomes, tests = _split_tests(query.worlds)
         found = None
         if not self.policies and self.sources == (Source(),):
             found = self._simple(query, outcomes)
         if found is None:
             found = self._general(query, outcomes)
         body = _with_tests(query, found.body, found.symbols, tests)
-        summed = {found.symbols[place] for place, _ in tests}
-        summed |= {found.symbols[0]} if query.kind == "E" else set()
-        return body, _axes((*outcomes, *query.given), found, summed)
+        events = zip((*outcomes, *query.worlds.given), found.symbols, strict=True)
+        summed = {found.symbols[0]} if query.kind == "E" else {found.symbols[i] for i, _ in tests}
+        own: dict[Open, Symbol] = {name: symbol for name, symbol in found.opened.items()}
+        own |= {e: s for e, s in events if e.value is None and s not in summed}
+        return body, own
 
     def _simple(self, query: Query, outcomes: Sequence[Event]) -> "_Found | None":
-        simple = simple_formula(self.graph, outcomes, query.given, query.do)
+        given = query.worlds.given
+        world, *others = {event.term.interventions for event in (*outcomes, *given)}
+        simple = None if others else simple_formula(self.graph, outcomes, given, world)
         if simple is None:
             return None
         self.steps.append(simple.step)
-        known = [Symbol(event.name, 0, event.value) for event in query.given]
-        opened = {i.name: Symbol(i.name) for i in query.do if i.value is None}
+        known = [Symbol(event.name, 0, event.value) for event in given]
+        opened = {i.name: Symbol(i.name) for i in world if i.value is None}
         return _Found(simple.body, [*simple.symbols, *known], opened)
 
     def _general(self, query: Query, outcomes: Sequence[Event]) -> "_Found":
-        asked, known = _in_worlds(query, outcomes), _in_worlds(query, query.given)
+        asked, known = _located(outcomes), _located(query.worlds.given)
         fixed = [place for place, event in enumerate(outcomes) if event.value is not None]
         if not known:
             return self._joint(query, asked)
@@ -212,7 +217,7 @@ class _Search:
             return _Found(Zero(), symbols, facts.opened)
         opened = [replace(event, value=None) for event in outcomes]
         try:
-            found = self._conditional(query, _in_worlds(query, opened), known)
+            found = self._conditional(query, _located(opened), known)
         except NotIdentifiableError:
             # values that agree with other worlds can make a query identifiable at these values
             if not fixed:
@@ -328,7 +333,8 @@ class _Search:
         self, query: Query, hedges: tuple[Hedge, ...] = (), conflict: Conflict | None = None
     ) -> Witness:
         studies = tuple(source.named(self.graph) for source in self.sources)
-        return Witness(query, self.graph, studies, hedges, conflict)
+        planned = tuple(self.graph.nodes[node] for node in sorted(self.policies))
+        return Witness(query, self.graph, studies, hedges, conflict, planned)
 
     def _refusal(self, query: Query, witness: Witness) -> NotIdentifiableError:
         abroad = any(source.domain for source in self.sources)
@@ -338,8 +344,9 @@ class _Search:
             if witness.conflict
             else "an experiment that sets some of these variables, or a bound, can help"
         )
+        plan = f" under a plan for {', '.join(witness.planned)}" if witness.planned else ""
         return kind(
-            f"{query} is not identifiable from the data at hand: {witness}; {remedy}",
+            f"{query}{plan} is not identifiable from the data at hand: {witness}; {remedy}",
             query=query,
             hedge=witness,
         )
@@ -361,30 +368,6 @@ class _Found:
     body: Node
     symbols: list[Symbol]
     opened: Mapping[str, Symbol]
-
-
-def _axes(events: Sequence[Event], found: _Found, summed: set[Symbol]) -> Axes:
-    """Pair the values that a query leaves open with their symbols."""
-    pairs = zip(events, found.symbols, strict=True)
-    kept = [(e, s) for e, s in pairs if e.value is None and s not in summed]
-    opened = sorted(found.opened)
-    labels = axis_labels([event for event, _ in kept], opened)
-    symbols = [*(symbol for _, symbol in kept), *map(found.opened.__getitem__, opened)]
-    return tuple(zip(labels, symbols, strict=True))
-
-
-def _in_one_world(query: Query) -> Query:
-    """Write ``P(Y_{X=1} | Z_{X=1})`` as ``P(Y | do(X=1), Z)``."""
-    events = (*query.outcomes, *query.given)
-    world = events[0].term.interventions
-    nested = any(isinstance(intervention.value, Term) for intervention in world)
-    if query.do or nested or any(event.term.interventions != world for event in events):
-        return query
-
-    def plain(moved: Iterable[Event]) -> tuple[Event, ...]:
-        return tuple(replace(event, term=Term(event.name)) for event in moved)
-
-    return replace(query, outcomes=plain(query.outcomes), given=plain(query.given), do=world)
 
 
 def _split_tests(query: Query) -> tuple[tuple[Event, ...], list[tuple[int, Event]]]:
@@ -432,9 +415,9 @@ def _weighted(body: Node, over: Sequence[Symbol], weights: Sequence[Node]) -> No
     return sum_over(over, product([*weights, body]))
 
 
-def _in_worlds(query: Query, events: Iterable[Event]) -> list[_Located]:
+def _located(events: Iterable[Event]) -> list[_Located]:
     """Pair each event with the interventions of its world."""
-    return [(event, event.term.under(query.do).interventions) for event in events]
+    return [(event, event.term.interventions) for event in events]
 
 
 def _linked(facts: Factorisation, linking: set[Symbol]) -> list[list[list[CounterfactualVariable]]]:

@@ -34,14 +34,14 @@ def simple_formula(
     Args:
         graph: A diagram in canonical order.
         outcomes: What is asked; equalities and open values.
-        given: What is conditioned on, in the same world.
-        do: What is set; no nested values.
+        given: What is conditioned on.
+        do: What is set in the world of all these events.
 
     References:
         Pearl (2009), theorem 3.4.1; Shpitser, VanderWeele and Robins (2010).
     """
     events = (*outcomes, *given)
-    if any(event.term.interventions for event in events) or not _is_flat(do):
+    if not _is_flat(do):
         return None
     y, z = _mask(graph, outcomes), _mask(graph, given)
     setting = {i.name: Symbol(i.name, 0, i.value) for i in do}  # type: ignore[arg-type]

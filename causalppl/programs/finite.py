@@ -203,7 +203,7 @@ class FiniteModel:
             Factor(Y: 2, X: 2, do(X): 2)
         """
         answer = self.answer(query)
-        return Factor(answer.names, torch.from_numpy(np.ascontiguousarray(answer.values)))
+        return Factor(answer.names, torch.from_numpy(answer.values.copy()))
 
     def answer(self, query: str | Query | Contrast) -> Answer:
         """Compute what `table` does, as an array; expectations may be negative."""

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from causalppl.exceptions import ImpossibleEvidenceError, QueryError
 from causalppl.graphs import ADMG
 from causalppl.queries import Event, Intervention, Query, Term, Value
-from causalppl.queries.terms import HOLDS, axis_labels
+from causalppl.queries.open_values import label_open_values
+from causalppl.queries.terms import HOLDS
 
 if TYPE_CHECKING:
     from causalppl.programs.finite import FiniteModel
@@ -214,8 +215,7 @@ class _Reading:
         return np.array([float(HOLDS[event.op](s, value)) for s in states.tolist()]), (axis,)
 
     def _named(self) -> tuple[str, ...]:
-        events = [event for event, _ in self._open_events]
-        return axis_labels(events, sorted(self._worlds.opened))
+        return tuple(label_open_values([self._query]).values())
 
 
 def mechanism_operands(model: "FiniteModel", worlds: Worlds) -> list[Operand]:

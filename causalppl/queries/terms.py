@@ -267,30 +267,6 @@ def intervention_variables(intervention: Intervention) -> frozenset[str]:
     return frozenset({intervention.name})
 
 
-def axis_labels(events: Iterable[Event], opened: Iterable[str]) -> tuple[str, ...]:
-    """Name the values that a query leaves open, as axes of a table.
-
-    Args:
-        events: Outcomes and conditions without a value.
-        opened: Variables that the query sets to any value.
-
-    Returns:
-        A label for each: its variable, or where several have the same variable the term, and
-        ``do(X)`` for an intervention.
-
-    Example:
-        >>> from causalppl.queries import Query
-        >>> query = Query.parse("P(Y_{X} | X)")
-        >>> axis_labels((*query.outcomes, *query.given), ["X"])
-        ('Y', 'X', 'do(X)')
-    """
-    listed, variables = list(events), list(opened)
-    names = [event.name for event in listed] + variables
-    labels = [str(event) if names.count(event.name) > 1 else event.name for event in listed]
-    taken = {event.name for event in listed}
-    return (*labels, *(f"do({name})" if name in taken else name for name in variables))
-
-
 def joined(parts: Iterable[object]) -> str:
     """Write parts with commas between them."""
     return ", ".join(map(str, parts))

@@ -1,11 +1,13 @@
 """Covariate adjustment: back-door sets, the complete criterion, minimal and optimal sets."""
 
+from . import cases_controls
 from .case import AdjustmentCase, names, sets
 
 PEARL = "Pearl (2009), Causality, 2nd ed."
 SVR = "Shpitser, VanderWeele and Robins (2010), On the validity of covariate adjustment"
 GPR = "Greenland, Pearl and Robins (1999), Causal diagrams for epidemiologic research"
 ZLT = "van der Zander, Liskiewicz and Textor (2014), Constructing separators and adjustment sets"
+CFP = cases_controls.CFP
 HPM = "Henckel, Perkovic and Maathuis (2022), Graphical criteria for efficient total effect"
 HPM += " estimation"
 FIG3_4 = "X1 -> X3 -> X; X1 -> X4; X2 -> X4 -> X; X2 -> X5 -> Y; X4 -> Y; X -> X6 -> Y"
@@ -21,7 +23,7 @@ WARM_UP = """
     TeamMotivation -> PreviousInjury
 """
 
-CASES = (
+SETS = (
     AdjustmentCase(
         name="pearl_2009_fig3_4",
         source=f"{PEARL}, figure 3.4 and example 3.3.2",
@@ -36,7 +38,7 @@ CASES = (
     ),
     AdjustmentCase(
         name="confounding_triangle",
-        source=f"{PEARL}, theorem 3.3.2",
+        source=f"{PEARL}, theorem 3.3.2; {CFP}, model 1",
         graph="Z -> X -> Y; Z -> Y",
         query="P(Y | do(X))",
         identifiable=True,
@@ -48,7 +50,7 @@ CASES = (
     ),
     AdjustmentCase(
         name="greenland_1999_m_bias",
-        source=f"{GPR}: the M diagram",
+        source=f"{GPR}: the M diagram; {CFP}, model 7",
         graph="X -> Y; X <-> Z; Z <-> Y",
         query="P(Y | do(X))",
         identifiable=True,
@@ -165,7 +167,7 @@ CASES = (
     ),
     AdjustmentCase(
         name="shpitser_2010_harmless_descendant",
-        source=f"After {SVR}: a descendant of the treatment that is off all causal paths",
+        source=f"{CFP}, model 14; after {SVR}: a descendant of the treatment off all causal paths",
         graph="X -> Y; X -> Z",
         query="P(Y | do(X))",
         identifiable=True,
@@ -286,3 +288,5 @@ CASES = (
         ),
     ),
 )
+
+CASES = SETS + cases_controls.CASES

@@ -5,12 +5,11 @@ from .case import CounterfactualCase, sets
 SP08 = "Shpitser and Pearl (2008), Complete identification methods for the causal hierarchy"
 SP09 = "Shpitser and Pearl (2009), Effects of treatment on the treated"
 TIKKA = "Tikka (2023), Identifying counterfactual queries with the R package cfid"
-CLB21 = "Correa, Lee and Bareinboim (2021), Nested counterfactual identification from arbitrary"
-CLB21 += " surrogate experiments"
+CLB21 = "Correa, Lee and Bareinboim (2021), Nested counterfactual identification"
 TP00 = "Tian and Pearl (2000), Probabilities of causation: bounds and identification"
 PEARL = "Pearl (2009), Causality, 2nd ed."
 FIG9 = "X -> W -> Y; D -> Z -> Y; X <-> Y"
-FIG9_DIRECT = "X -> W -> Y; D -> Z -> Y; X -> Y; X <-> Y"
+FIG9_DIRECT = f"{FIG9}; X -> Y"
 NAPKIN = "W -> Z -> X -> Y; W <-> X; W <-> Y"
 FRONT_DOOR = "X -> Z -> Y; X <-> Y"
 ZIGZAG = "X -> Y; X -> Z; Y <-> A; A <-> B; B <-> Z"
@@ -65,6 +64,22 @@ CONJUNCTIONS = (
         formula="P(Y=1 | Z=0) P(X=0, Z=0)",
     ),
     CounterfactualCase(
+        name="tikka_2023_one_variable",
+        source=f"{TIKKA}, tests of the package: the effect in figure 9 of {SP08}",
+        graph=FIG9,
+        query="P(Y_{X=0}=0)",
+        identifiable=True,
+        formula="sum_{W} P(W | X=0) sum_{X} P(Y=0 | X, W) P(X)",
+    ),
+    CounterfactualCase(
+        name="tikka_2023_effect_of_the_mediator",
+        source=f"{TIKKA}, tests of the package",
+        graph="X -> Z -> Y; X <-> Z",
+        query="P(Y_{Z=0}=1)",
+        identifiable=True,
+        formula="P(Y=1 | Z=0)",
+    ),
+    CounterfactualCase(
         name="two_worlds_separate_children",
         source=f"After {SP08}, ID*: districts of the counterfactual graph factorise",
         graph="X -> Y; X -> Z",
@@ -97,7 +112,7 @@ CONJUNCTIONS = (
     ),
     CounterfactualCase(
         name="necessity_and_sufficiency",
-        source=f"{TP00}; {PEARL}, section 9.2",
+        source=f"{TP00}; {PEARL}, definition 9.2.3",
         graph="X -> Y",
         query="P(Y_{X=1}=1, Y_{X=0}=0)",
         experiments=sets("X"),
@@ -174,13 +189,29 @@ CONDITIONAL = (
         formula="sum_{W} P(W | X=0) P(Y | X=1, W, Z=0)",
     ),
     CounterfactualCase(
+        name="tikka_2023_treated",
+        source=f"{TIKKA}, tests of the package: the treated in figure 9 of {SP08}",
+        graph=FIG9,
+        query="P(Y_{X=0}=0 | X=1)",
+        identifiable=True,
+        formula="sum_{W} P(W | X=0) P(Y=0 | X=1, W)",
+    ),
+    CounterfactualCase(
+        name="tikka_2023_inconsistent",
+        source=f"{TIKKA}, tests of the package: what is asked contradicts what is given",
+        graph=FIG9,
+        query="P(Y_{X=0}=0, X=1, Z_{D=0}=0 | D=0, Y_{X=0, Z=0}=0, Z_{X=0}=1)",
+        identifiable=True,
+        formula="0",
+        value=0.0,
+    ),
+    CounterfactualCase(
         name="tikka_2023_fig2",
         source=f"{TIKKA}, figure 2",
         graph="X -> Z -> Y; X -> Y; X <-> Z",
         query="P(Y_{X=0} | Z_{X=0}=0, X=1)",
         identifiable=True,
         formula="P(Y | X=0, Z=0)",
-        note="the joint law of the three is not identifiable",
     ),
     CounterfactualCase(
         name="tikka_2023_fig2_joint",
@@ -199,15 +230,31 @@ CONDITIONAL = (
     ),
     CounterfactualCase(
         name="necessity",
-        source=f"{TP00}; {PEARL}, section 9.2",
+        source=f"{TP00}; {PEARL}, definition 9.2.1",
         graph="X -> Y",
         query="P(Y_{X=0}=0 | X=1, Y=1)",
         experiments=sets("X"),
         identifiable=False,
     ),
     CounterfactualCase(
+        name="sufficiency",
+        source=f"{TP00}; {PEARL}, definition 9.2.2",
+        graph="X -> Y",
+        query="P(Y_{X=1}=1 | X=0, Y=0)",
+        experiments=sets("X"),
+        identifiable=False,
+    ),
+    CounterfactualCase(
+        name="enablement",
+        source=f"{PEARL}, definition 9.2.5",
+        graph="X -> Y",
+        query="P(Y_{X=1}=1 | Y=0)",
+        experiments=sets("X"),
+        identifiable=False,
+    ),
+    CounterfactualCase(
         name="disablement",
-        source=f"{PEARL}, section 9.2",
+        source=f"{PEARL}, definition 9.2.4",
         graph="X -> Y",
         query="P(Y_{X=0}=0 | Y=1)",
         experiments=sets("X"),

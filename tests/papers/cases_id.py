@@ -1,14 +1,17 @@
-"""Identification of (conditional) interventional distributions from observations: ID and IDC."""
+"""Identification of interventional distributions from observations: ID; `cases_idc` for IDC."""
 
+from . import cases_idc
 from .case import Case
 
 PEARL = "Pearl (2009), Causality, 2nd ed."
 SP06 = "Shpitser and Pearl (2006), Identification of joint interventional distributions"
-SP06C = "Shpitser and Pearl (2006), Identification of conditional interventional distributions"
 SP08 = "Shpitser and Pearl (2008), Complete identification methods for the causal hierarchy"
 TIAN = "Tian (2002), Studies in causal reasoning and learning"
 TP02 = "Tian and Pearl (2002), A general identification condition for causal effects"
 PRUNING = "Tikka and Karvanen (2018), Enhancing identification of causal effects by pruning"
+ZUCKER = "Zucker et al. (2021), Leveraging structured biological knowledge for counterfactual"
+ZUCKER += " inference"
+ROBINS = "Robins (1986), A new approach to causal inference in mortality studies"
 NAPKIN = "W -> Z -> X -> Y; W <-> X; W <-> Y"
 FRONT_DOOR = "X -> Z -> Y; X <-> Y"
 
@@ -39,8 +42,7 @@ IDENTIFIABLE = (
     ),
     Case(
         name="pearl_2009_fig3_8d",
-        source=f"{PEARL}, figure 3.8(d); {SP08}, figure 2(d); also the first example of the R "
-        "package causaleffect (Tikka and Karvanen 2017)",
+        source=f"{PEARL}, figure 3.8(d); {SP08}, figure 2(d); the first example of causaleffect",
         graph="Z -> X -> Y; Z -> Y; X <-> Z",
         query="P(Y | do(X))",
         identifiable=True,
@@ -70,6 +72,14 @@ IDENTIFIABLE = (
         identifiable=True,
         formula="sum_{Z1, Z2, Z3} P(Z1 | X, Z2) "
         "sum_{X'} P(Y | X', Z1, Z2, Z3) P(Z3 | X', Z2) P(X', Z2)",
+    ),
+    Case(
+        name="pearl_2009_fig1_2_sprinkler",
+        source=f"{PEARL}, figure 1.2 and section 1.3.1: the truncated factorisation",
+        graph="X1 -> {X2, X3}; {X2, X3} -> X4 -> X5",
+        query="P(X1, X2, X4, X5 | do(X3))",
+        identifiable=True,
+        formula="P(X1) P(X2 | X1) P(X4 | X2, X3) P(X5 | X4)",
     ),
     Case(
         name="pearl_2009_smoking_tar",
@@ -124,8 +134,7 @@ IDENTIFIABLE = (
     ),
     Case(
         name="robins_1986_g_formula",
-        source="Robins (1986), A new approach to causal inference in mortality studies: the "
-        "g-formula for two treatments",
+        source=f"{ROBINS}: the g-formula for two treatments",
         graph="A0 -> L -> A1 -> Y; A0 -> {A1, Y}; L <-> Y",
         query="P(Y | do(A0, A1))",
         identifiable=True,
@@ -158,7 +167,7 @@ IDENTIFIABLE = (
     ),
     Case(
         name="shpitser_pearl_2008_two_outcomes",
-        source=f"{SP08}, the worked example of the algorithm (figure 5); its printed formula has "
+        source=f"{SP08}, figure 3(a), worked in figure 5; its printed formula has "
         "P(Y1, W2) for P(Y2, W2)",
         graph="W1 -> X -> Y1; W2 -> Y2; W1 <-> W2; W1 <-> Y1; W1 <-> Y2; X <-> W2",
         query="P(Y1, Y2 | do(X))",
@@ -252,8 +261,7 @@ IDENTIFIABLE = (
     ),
     Case(
         name="zucker_2021_growth_factor",
-        source="Zucker et al. (2021), Leveraging structured biological knowledge for "
-        "counterfactual inference, the IGF signalling diagram",
+        source=f"{ZUCKER}, the IGF signalling diagram",
         graph="SOS -> Ras -> PI3K -> AKT -> Raf -> Mek -> Erk; Ras -> Raf; SOS <-> PI3K",
         query="P(Erk | do(SOS))",
         identifiable=True,
@@ -262,8 +270,7 @@ IDENTIFIABLE = (
     ),
     Case(
         name="zucker_2021_sars_small",
-        source="Zucker et al. (2021), Leveraging structured biological knowledge for "
-        "counterfactual inference, the reduced SARS-CoV-2 diagram as coded in y0",
+        source=f"{ZUCKER}, the reduced SARS-CoV-2 diagram as coded in y0",
         graph="ADAM17 -> {EGFR, TNF, Sil6r}; {EGFR, TNF, IL6STAT3} -> cytok; Sil6r -> IL6STAT3; "
         "ADAM17 <-> cytok; ADAM17 <-> Sil6r; EGFR <-> TNF; EGFR <-> IL6STAT3",
         query="P(cytok | do(EGFR))",
@@ -271,8 +278,7 @@ IDENTIFIABLE = (
     ),
     Case(
         name="zucker_2021_sars_large",
-        source="Zucker et al. (2021), Leveraging structured biological knowledge for "
-        "counterfactual inference, the SARS-CoV-2 diagram",
+        source=f"{ZUCKER}, the SARS-CoV-2 diagram",
         graph="SARS_COV2 -> ACE2 -> Ang -> AGTR1 -> ADAM17 -> EGF -> EGFR -> NFKB -> IL6AMP; "
         "ADAM17 -> TNF -> NFKB; ADAM17 -> Sil6r -> IL6STAT3 -> IL6AMP -> cytok; "
         "SARS_COV2 -> PRR -> NFKB; Toci -> Sil6r; Gefi -> EGFR; SARS_COV2 <-> Ang; "
@@ -355,6 +361,13 @@ NOT_IDENTIFIABLE = (
         note="P(Y | do(X)) is identifiable in the same diagram",
     ),
     Case(
+        name="shpitser_pearl_2008_two_outcomes_hedge",
+        source=f"{SP08}, figure 3(b): the edge W1 -> W2 makes a hedge",
+        graph="W1 -> X -> Y1; W1 -> W2 -> Y2; W1 <-> W2; W1 <-> Y1; W1 <-> Y2; X <-> W2",
+        query="P(Y1, Y2 | do(X))",
+        identifiable=False,
+    ),
+    Case(
         name="shpitser_pearl_2006_hedge_below",
         source=f"After {SP06}: the roots of a hedge need not be outcomes",
         graph="X -> W -> Y; X <-> W; W <-> Z; Z -> Y",
@@ -384,78 +397,4 @@ NOT_IDENTIFIABLE = (
     ),
 )
 
-CONDITIONAL = (
-    Case(
-        name="shpitser_pearl_2008_fig6a",
-        source=f"{SP08}, figure 6(a); {SP06C}, figure 1(a)",
-        graph="X -> Z -> Y; X <-> Z",
-        query="P(Y | do(X), Z)",
-        identifiable=True,
-        formula="P(Y | Z)",
-        note="P(Y, Z | do(X)) is not identifiable",
-    ),
-    Case(
-        name="shpitser_pearl_2008_fig6a_joint",
-        source=f"{SP08}, figure 6(a)",
-        graph="X -> Z -> Y; X <-> Z",
-        query="P(Y, Z | do(X))",
-        identifiable=False,
-    ),
-    Case(
-        name="shpitser_pearl_2008_fig6b",
-        source=f"After {SP08}, figure 6(b): one more latent cause, and rule 2 is lost",
-        graph="X -> Z -> Y; X <-> Z; Z <-> Y",
-        query="P(Y | do(X), Z)",
-        identifiable=False,
-    ),
-    Case(
-        name="front_door_given_the_mediator",
-        source=f"After {SP06C}: the front door, given the mediator",
-        graph=FRONT_DOOR,
-        query="P(Y | do(X), Z)",
-        identifiable=True,
-        formula="sum_{X'} P(Y | X', Z) P(X')",
-        note="not P(Y | Z)",
-    ),
-    Case(
-        name="back_door_given_the_covariate",
-        source=f"After {SP06C}: the covariate-specific effect ({PEARL}, section 4.2)",
-        graph="Z -> X -> Y; Z -> Y; X <-> Z",
-        query="P(Y | do(X), Z)",
-        identifiable=True,
-        formula="P(Y | X, Z)",
-    ),
-    Case(
-        name="instrument_given_the_instrument",
-        source=f"After {SP06C}: conditioning on an instrument does not identify",
-        graph="Z -> X -> Y; X <-> Y",
-        query="P(Y | do(X), Z)",
-        identifiable=False,
-    ),
-    Case(
-        name="napkin_given_the_root",
-        source=f"After {SP06C}: in the napkin, the effect given W",
-        graph=NAPKIN,
-        query="P(Y | do(X), W)",
-        identifiable=False,
-        note="P(Y | do(X)) is identifiable",
-    ),
-    Case(
-        name="g_formula_given_the_covariate",
-        source=f"After {SP06C} and Robins (1986)",
-        graph="A0 -> L -> A1 -> Y; A0 -> {A1, Y}; L <-> Y",
-        query="P(Y | do(A0, A1), L)",
-        identifiable=True,
-        formula="P(Y | A0, A1, L)",
-    ),
-    Case(
-        name="collider_given",
-        source=f"After {SP06C}: conditioning on an effect of treatment and outcome",
-        graph="X -> Y -> C; X -> C; X <-> C",
-        query="P(Y | do(X), C)",
-        identifiable=False,
-        note="P(Y | do(X)) = P(Y | X)",
-    ),
-)
-
-CASES = IDENTIFIABLE + NOT_IDENTIFIABLE + CONDITIONAL
+CASES = IDENTIFIABLE + NOT_IDENTIFIABLE + cases_idc.CASES

@@ -5,6 +5,7 @@ from .case import Case, SourceDomain, names, sets
 PB14 = "Pearl and Bareinboim (2014), External validity: from do-calculus to transportability"
 BP12 = "Bareinboim and Pearl (2012), Transportability of causal effects: completeness results"
 BP13M = "Bareinboim and Pearl (2013), Meta-transportability of causal effects"
+BP13G = "Bareinboim and Pearl (2013), A general algorithm for deciding transportability"
 BP13Z = "Bareinboim and Pearl (2013), Causal transportability with limited experiments"
 BP14 = "Bareinboim and Pearl (2014), Transportability from multiple environments with limited"
 BP14 += " experiments"
@@ -121,6 +122,15 @@ ONE_SOURCE = (
         domains=(trial("a", "Y", "X"),),
         identifiable=True,
         formula="sum_{Z} P^{a}_{X}(Z) P(Y | Z)",
+    ),
+    Case(
+        name="causaleffect_transport_example",
+        source=f"{BP13G}; coded in the examples of the R package causaleffect (transport)",
+        graph="X -> Z -> W -> V -> Y; X <-> Z; V <-> Y; X <-> Y",
+        query="P(Y | do(X))",
+        domains=(trial("a", "V", "X"),),
+        identifiable=True,
+        formula="sum_{Z, W, V} P^{a}_{X}(Z) P(W | Z) sum_{X', Z'} P(X', Z') P(V, Y | X', Z', W)",
     ),
     Case(
         name="transport_age_without_target_data",
