@@ -23,9 +23,12 @@ name                               algorithm                          paper     
 `identify`, ``policies``           sigma-calculus: soft interventions Correa,        complete for
                                    and dynamic plans                  Bareinboim     plans that are
                                                                       2020           known
-`identify`                         natural and controlled effects, as Shpitser 2013  complete;
-                                   nested counterfactuals                            edge-wise:
-                                                                                     not yet
+`identify`                         natural and controlled effects, as Shpitser 2013  complete
+                                   nested counterfactuals
+`path_specific_query`,             effects along some edges, as       Shpitser 2013  complete
+`path_specific_effect`,            nested counterfactuals; the
+`recanting_districts`,             reasons of failure
+`recanting_witnesses`
 `Hedge`, `Conflict`, `Witness`     why there is no formula            Shpitser,      checkable
                                                                       Pearl 2006
 `Estimand`, `Step`, `Study`        the formula and its derivation
@@ -56,8 +59,7 @@ name                               algorithm                          paper     
 `is_policy_effect_identifiable`
 ================================== ================================== ============== ==============
 
-Not yet here: edge-wise path-specific effects, sequential imitation, selection bias, missing data,
-cyclic graphs, linear models.
+Not yet here: sequential imitation, cyclic graphs, linear models (half-trek).
 """
 
 from causalppl.identification.adjustment import (
@@ -91,6 +93,12 @@ from causalppl.identification.minimum_cost_adjustment import find_minimum_cost_a
 from causalppl.identification.optimal_adjustment import (
     optimal_adjustment_set,
     optimal_minimal_adjustment_set,
+)
+from causalppl.identification.path_specific import (
+    path_specific_effect,
+    path_specific_query,
+    recanting_districts,
+    recanting_witnesses,
 )
 from causalppl.identification.sources import Domain, Study
 
@@ -126,4 +134,8 @@ __all__ = [
     "is_policy_effect_identifiable",
     "optimal_adjustment_set",
     "optimal_minimal_adjustment_set",
+    "path_specific_effect",
+    "path_specific_query",
+    "recanting_districts",
+    "recanting_witnesses",
 ]
