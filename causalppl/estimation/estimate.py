@@ -1,0 +1,194 @@
+"""What an estimator returns: a number or a table of numbers, how sure, and on what it rests."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from causalppl.exceptions import DataError
+from causalppl.identification import Estimand
+from causalppl.queries import Contrast, Query, Value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Estimate"]
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """An answer from data.
+
+    Attributes:
+        query: What was asked.
+        method: The estimator, with its settings.
+        values: The estimates, one axis for each value that the query leaves open; a single number
+            has shape ``()``.
+        axes: The label of each axis, and the values along it.
+        error: Standard errors, shaped like ``values``; None where ``draws`` say it all.
+        draws: Draws of the posterior or of a bootstrap, shape ``(draws, *values)``; None for an
+            estimator with a normal limit.
+        num_rows: How many rows were used.
+        num_dropped: How many rows with missing values were left out.
+        ess: The effective sample size: how many equally weighted rows would tell as much; None
+            where rows are not weighted.
+        estimand: The formula that was estimated; None where the method has its own.
+        influence: The influence of each row, shape ``(rows, *values)``, where the method has it.
+        assumptions: What the answer rests on, one sentence each.
+        notes: What the reader should know, one sentence each.
+        diagnostics: Numbers about the computation, such as the range of the propensities.
+
+    Example:
+        >>> estimate = Estimate(
+        ...     Contrast.parse("ATE(X -> Y)"), "by hand", np.array(2.0), error=np.array(0.5)
+        ... )
+        >>> float(estimate), [round(float(end), 2) for end in estimate.interval()]
+        (2.0, [1.02, 2.98])
+    """
+
+    query: Query | Contrast
+    method: str
+    values: Array
+    axes: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    error: Array | None = None
+    draws: Array | None = None
+    num_rows: int = 0
+    num_dropped: int = 0
+    ess: float | None = None
+    estimand: Estimand | None = None
+    influence: Array | None = None
+    assumptions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", np.asarray(self.values, dtype=float))
+        shape = tuple(len(states) for states in self.axes.values())
+        if self.values.shape != shape:
+            raise DataError(f"values have shape {self.values.shape}; expected {shape}, as the axes")
+        if self.error is not None:
+            object.__setattr__(self, "error", np.broadcast_to(self.error, shape))
+        if not np.isfinite(self.values).all():
+            raise DataError(f"the estimate of {self.query} by {self.method} is not finite")
+
+    def __float__(self) -> float:
+        if self.axes:
+            raise DataError(
+                f"{self.query} leaves {', '.join(self.axes)} open: the answer is a table; use at()"
+            )
+        return float(self.values)
+
+    def at(self, **values: Value) -> "Estimate":
+        """Fix open values, for example ``estimate.at(X=1)``; labels such as ``do(X)`` by ``**``.
+
+        Raises:
+            DataError: There is no such axis, or no such value on it.
+        """
+        place: list[Any] = []
+        for label, states in self.axes.items():
+            if label in values and values[label] not in states:
+                raise DataError(f"{label} has no value {values[label]!r}; it has {states}")
+            place.append(states.index(values[label]) if label in values else slice(None))
+        if unknown := sorted(set(values) - set(self.axes)):
+            raise DataError(f"the estimate has no axis {unknown[0]!r}; it has {list(self.axes)}")
+        cut = tuple(place)
+        changed = dict(self.__dict__)
+        changed.pop("standard_error", None)
+        for name, lead in (("values", ()), ("error", ()), ("draws", (slice(None),))):
+            if changed[name] is not None:
+                changed[name] = changed[name][(*lead, *cut)]
+        if self.influence is not None:
+            changed["influence"] = self.influence[(slice(None), *cut)]
+        changed["axes"] = {k: v for k, v in self.axes.items() if k not in values}
+        return Estimate(**changed)
+
+    @cached_property
+    def standard_error(self) -> Array:
+        """Standard errors, from the draws where there are any."""
+        if self.error is not None:
+            return self.error
+        if self.draws is None:
+            return np.full(self.values.shape, np.nan)
+        return np.asarray(self.draws.std(axis=0, ddof=1))
+
+    def interval(self, prob: float = 0.95) -> tuple[Array, Array]:
+        """Return the ends of the central interval, each shaped like ``values``.
+
+        Quantiles of the draws where there are any, else the normal limit.
+
+        Args:
+            prob: The probability that the interval is meant to hold.
+
+        Raises:
+            DataError: ``prob`` is not between 0 and 1.
+        """
+        if not 0 < prob < 1:
+            raise DataError(f"prob is {prob!r}; expected a number between 0 and 1, such as 0.95")
+        if self.draws is not None:
+            low, high = np.quantile(self.draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
+            return np.asarray(low), np.asarray(high)
+        half = norm.ppf((1 + prob) / 2) * self.standard_error
+        return np.asarray(self.values - half), np.asarray(self.values + half)
+
+    def summary(self, prob: float = 0.95) -> "pd.DataFrame":
+        """Return a table: a row for each open value, with the estimate, its error and interval."""
+        import pandas as pd
+
+        low, high = self.interval(prob)
+        tail = (1 - prob) / 2
+        columns = {
+            "estimate": self.values.reshape(-1),
+            "error": self.standard_error.reshape(-1),
+            f"{100 * tail:g}%": low.reshape(-1),
+            f"{100 * (1 - tail):g}%": high.reshape(-1),
+        }
+        if not self.axes:
+            return pd.DataFrame(columns, index=[str(self.query)])
+        index = pd.MultiIndex.from_product(list(self.axes.values()), names=list(self.axes))
+        return pd.DataFrame(columns, index=index)
+
+    def interpret(self, prob: float = 0.95) -> str:
+        """Say in plain words what was found, how surely, and on what it rests."""
+        low, high = self.interval(prob)
+        if self.axes:
+            found = f"{self.query} was estimated at {self.values.size} values"
+        else:
+            found = (
+                f"{self.query} is {float(self.values):.4g}, {prob:.0%} interval "
+                f"{float(low):.4g} to {float(high):.4g}"
+            )
+        rows = f"{self.num_rows:,} rows" + (
+            f", {self.num_dropped:,} incomplete ones left out" if self.num_dropped else ""
+        )
+        worth = f", worth {self.ess:,.0f} equally weighted ones" if self.ess is not None else ""
+        rests = f" It rests on: {'; '.join(self.assumptions)}." if self.assumptions else ""
+        notes = "".join(f" {note.rstrip('.')}." for note in self.notes)
+        return f"{found} (by {self.method}, {rows}{worth}).{rests}{notes}"
+
+    def plot(self, ax: Any = None, *, prob: float = 0.95) -> Any:
+        """Draw the estimates with their intervals, one line for each open value; returns the axes.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+        from causalppl.estimation.estimate_plot import draw_intervals
+
+        return draw_intervals(self, ax, prob)
+
+    def __repr__(self) -> str:
+        if self.axes:
+            return f"Estimate({self.query}, by {self.method})\n{self.summary()}"
+        low, high = self.interval()
+        return (
+            f"Estimate({self.query} = {float(self.values):.4g} [{float(low):.4g}, "
+            f"{float(high):.4g}], by {self.method})"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.interpret()}</p>{self.summary().to_html()}"
