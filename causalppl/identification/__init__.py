@@ -25,6 +25,11 @@ name                               algorithm                          paper     
                                                                       2020           known
 `identify`                         natural and controlled effects, as Shpitser 2013  complete
                                    nested counterfactuals
+`recover_from_missing_data`,       recovery from incomplete data      Mohan, Pearl   complete for
+`MaskingPath`                      (m-graphs)                         2021; Bhatta-  a class; see
+                                                                      charya et al.  its docstring
+                                                                      2019; Nabi et
+                                                                      al. 2020
 `path_specific_query`,             effects along some edges, as       Shpitser 2013  complete
 `path_specific_effect`,            nested counterfactuals; the
 `recanting_districts`,             reasons of failure
@@ -90,6 +95,7 @@ from causalppl.identification.imitability import (
 from causalppl.identification.instrumental_sets import generic_rank, is_instrumental_set
 from causalppl.identification.instruments import Instrument, find_instruments, is_instrument
 from causalppl.identification.minimum_cost_adjustment import find_minimum_cost_adjustment_set
+from causalppl.identification.missing_data import MaskingPath, recover_from_missing_data
 from causalppl.identification.optimal_adjustment import (
     optimal_adjustment_set,
     optimal_minimal_adjustment_set,
@@ -110,6 +116,7 @@ __all__ = [
     "Hedge",
     "ImitationInstrument",
     "Instrument",
+    "MaskingPath",
     "Step",
     "Study",
     "Witness",
@@ -138,4 +145,5 @@ __all__ = [
     "path_specific_query",
     "recanting_districts",
     "recanting_witnesses",
+    "recover_from_missing_data",
 ]

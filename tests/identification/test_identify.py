@@ -1,12 +1,19 @@
-"""What a review found: values that agree between worlds, zeros, and bad input."""
+"""Forms of formulas, the names of their open values, zeros, and bad input."""
 
 import pytest
+import torch
 
 from causalppl.data import Factor
 from causalppl.estimation import evaluate
-from causalppl.exceptions import DataError, ImpossibleEvidenceError, QueryError
-from causalppl.graphs import ADMG, back_door, bow
+from causalppl.exceptions import (
+    DataError,
+    ImpossibleEvidenceError,
+    NotIdentifiableError,
+    QueryError,
+)
+from causalppl.graphs import ADMG, back_door, bow, random_admg
 from causalppl.identification import Domain, identify
+from causalppl.identification.expression import walk
 from causalppl.programs.finite import random_finite_model
 
 
@@ -68,3 +75,93 @@ def test_a_domain_is_escaped_in_latex() -> None:
         domains=[Domain("trial_1", experiments=[{"X"}])],
     )
     assert home.to_latex() == r"P^{\mathrm{trial\_1}}(Y \mid \mathrm{do}(X))"
+
+
+@pytest.mark.parametrize(
+    ("graph", "query", "formula"),
+    [
+        ("X -> Z -> Y; X <-> Y", "P(Y | do(X))", "sum_Z P(Z | X) sum_X' P(X') P(Y | X', Z)"),
+        ("X -> Z -> Y; X <-> Y", "E[Y | do(X)]", "sum_Z P(Z | X) sum_X' P(X') E[Y | X', Z]"),
+        (
+            "X -> Z -> Y; X <-> Y",
+            "P(Y > 0 | do(X))",
+            "sum_Z P(Z | X) sum_X' P(X') P(Y > 0 | X', Z)",
+        ),
+        ("Z -> X -> Y; Z -> Y", "P(Y | do(X))", "sum_Z P(Y | X, Z) P(Z)"),
+        ("Z -> X -> Y; Z -> Y", "P(Y_{X=1})", "sum_Z P(Y | X=1, Z) P(Z)"),
+        ("X -> M -> Y; X -> Y", "NDE(X -> Y)", "sum_M P(M | X=0) E[Y | X=1, M] - E[Y | X=0]"),
+    ],
+)
+def test_formulas_come_out_in_their_textbook_form(graph: str, query: str, formula: str) -> None:
+    assert str(identify(ADMG.parse(graph), query)) == formula
+
+
+def test_a_plan_sums_to_one_and_leaves_no_trace() -> None:
+    graph = ADMG.parse("Z -> X -> Y; Z -> Y")
+    assert str(identify(graph, "P(Y | Z)", policies={"X": ["Z"]})) == "sum_X P(Y | Z, X) pi(X | Z)"
+
+
+def test_open_values_are_named_as_in_the_query() -> None:
+    estimand = identify(back_door(), "P(Y_{X} | X)")
+    assert [label for label, _ in estimand.axes] == ["Y", "X", "do(X)"]
+    assert estimand.legend == "where X' is do(X)"
+    assert repr(estimand) == f"{estimand}\nwhere X' is do(X)"
+    assert identify(back_door(), "P(Y | do(X))").legend == ""
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_tables_have_the_axes_of_the_models_own(seed: int) -> None:
+    """Where a value does not matter the table has its axis all the same."""
+    graph = random_admg(4, directed=0.5, bidirected=0.2, seed=seed)
+    a, b, c, d = graph.topological_order()
+    model = random_finite_model(graph, states={a: 2, b: 3, c: 2, d: 2}, seed=seed)
+    for query in (f"P({d}, {c} | do({a}))", f"P({c} | do({b}), {a})", f"P({d}_{{{a}}} | {a})"):
+        try:
+            found = evaluate(identify(graph, query), model.law())
+        except NotIdentifiableError:
+            continue
+        truth = model.table(query)
+        assert isinstance(found, Factor)
+        assert found.names == truth.names
+        torch.testing.assert_close(found.values, truth.values)
+
+
+def test_a_value_that_all_terms_leave_open_is_one_axis() -> None:
+    model = random_finite_model(back_door(), states=3, seed=1)
+    found = evaluate(identify(back_door(), "E[Y_{X=1} - Y_{X=0} | Z]"), model.law())
+    truth = model.answer("E[Y_{X=1} - Y_{X=0} | Z]")
+    assert truth.names == ("Z",)
+    assert found.tolist() == pytest.approx(truth.values.tolist())
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("NDE(X -> Y; Z)", "names Z as a mediator, which lies on no directed path"),
+        ("NDE(X -> M)", "reaches M by no other way"),
+        ("NIE(X -> Q)", "unknown variable 'Q'"),
+    ],
+)
+def test_what_cannot_mediate_is_refused(query: str, message: str) -> None:
+    with pytest.raises(QueryError, match=message):
+        identify(ADMG.parse("Z -> X -> M -> Y; X -> Y; Z -> Y"), query)
+
+
+def test_fixed_outcomes_and_open_interventions_share_their_symbols() -> None:
+    """The two factorisations of a conditional query must call an open intervention alike."""
+    graph = ADMG.parse("X -> Y; X <-> Y; B -> Y; B -> C")
+    query = "P(Y_{X=0, B}=1, X=0 | B, C=1)"
+    model = random_finite_model(graph, seed=3)
+    estimand = identify(graph, query)
+    assert [label for label, _ in estimand.axes] == ["B", "do(B)"]
+    table = evaluate(estimand, model.law())
+    assert isinstance(table, Factor)
+    torch.testing.assert_close(table.values, model.table(query).values)
+
+
+def test_a_long_chain_of_confounded_neighbours_is_quick_and_shares_its_parts() -> None:
+    chain = "; ".join(f"V{i} -> V{i + 1}" for i in range(60))
+    confounded = "; ".join(f"V{i} <-> V{i + 2}" for i in range(59))
+    estimand = identify(ADMG.parse(f"{chain}; {confounded}"), "P(V60 | do(V0))")
+    assert len(list(walk(estimand.body))) < 200
+    assert str(identify(ADMG.parse(chain), "P(V60_{V0=0})")) == "P(V60 | V0=0)"
