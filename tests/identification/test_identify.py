@@ -1,8 +1,15 @@
 """Forms of formulas, the names of their open values, zeros, and bad input."""
 
+import os
+import subprocess
+import sys
+
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
+from causalppl import SCM
 from causalppl.data import Factor
 from causalppl.estimation import evaluate
 from causalppl.exceptions import (
@@ -165,3 +172,40 @@ def test_a_long_chain_of_confounded_neighbours_is_quick_and_shares_its_parts() -
     estimand = identify(ADMG.parse(f"{chain}; {confounded}"), "P(V60 | do(V0))")
     assert len(list(walk(estimand.body))) < 200
     assert str(identify(ADMG.parse(chain), "P(V60_{V0=0})")) == "P(V60 | V0=0)"
+
+
+def test_a_diagram_read_from_a_program_gives_the_same_estimand_as_one_typed_by_hand() -> None:
+    def program() -> None:
+        u = pyro.sample("U", dist.Bernoulli(torch.tensor(0.5)))
+        x = pyro.sample("X", dist.Bernoulli(0.2 + 0.5 * u))
+        z = pyro.sample("Z", dist.Bernoulli(0.2 + 0.6 * x))
+        pyro.sample("Y", dist.Bernoulli(0.1 + 0.4 * z + 0.3 * u))
+
+    scm = SCM(program, observed=["X", "Z", "Y"])
+    typed = ADMG.parse("Y <-> X; Z -> Y; X -> Z")
+    assert identify(scm.graph, "P(Y | do(X))") == identify(typed, "P(Y | do(X))")
+
+
+SCRIPT = """
+from causalppl import ADMG, identify
+from causalppl.identification import adjustment_sets, find_instruments
+graph = ADMG.parse("B -> A; A -> X; B -> Y; X -> M -> Y; X <-> Y; C -> {X, M}; C <-> A")
+print(identify(graph, "P(Y, M | do(X))"), identify(graph, "E[Y_{X=1} | X=0]"))
+print([sorted(found) for found in adjustment_sets(graph, "X", "M")])
+print(list(find_instruments(ADMG.parse("Z -> X -> Y; W -> Z; X <-> Y"), "X", "Y")))
+"""
+
+
+def test_formulas_do_not_depend_on_the_order_of_hashing() -> None:
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "2")
+    ]
+    assert runs[0]
+    assert len(set(runs)) == 1
