@@ -16,6 +16,8 @@ from causalppl.queries import Contrast, Query, Value
 if TYPE_CHECKING:
     import pandas as pd
 
+    from causalppl.estimation.estimator import Estimator, Problem
+
 __all__ = ["Estimate"]
 
 Array: TypeAlias = NDArray[np.float64]
@@ -43,6 +45,9 @@ class Estimate:
         assumptions: What the answer rests on, one sentence each.
         notes: What the reader should know, one sentence each.
         diagnostics: Numbers about the computation, such as the range of the propensities.
+        problem: What the estimator was given; set by ``estimate``, so that an estimate can be
+            refuted.
+        estimator: The estimator; likewise.
 
     Example:
         >>> estimate = Estimate(
@@ -66,6 +71,8 @@ class Estimate:
     assumptions: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    problem: "Problem | None" = None
+    estimator: "Estimator | None" = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", np.asarray(self.values, dtype=float))
