@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from causalppl import queries
 from causalppl.exceptions import QueryError
 from causalppl.queries import Contrast, Event, Intervention, Query, Term, parse_query
+from causalppl.queries.open_values import fill_open_values, label_open_values
 
 X1, X0 = Intervention("X", 1), Intervention("X", 0)
 Y, Z = Event(Term("Y")), Event(Term("Z"))
@@ -343,3 +344,18 @@ def test_the_noun_imports_only_the_standard_library_and_the_errors():
     assert {name for name in foreign if not name.startswith("causalppl.queries")} == {
         "causalppl.exceptions"
     }
+
+
+def test_open_values_are_filled_in_every_world():
+    query = Query.parse("P(Y_{X, M_{X}}, Z | W, X=1)")
+    labels = label_open_values([query])
+    assert list(labels.values()) == ["Y", "Z", "W", "X"]
+    filled = fill_open_values(query, labels, {"Y": 1, "Z": 0, "W": 2, "X": 0})
+    assert str(filled) == "P(Y_{X=0, M_{X=0}}=1, Z=0 | W=2, X=1)"
+    with pytest.raises(QueryError, match="leaves"):
+        fill_open_values(query, labels, {"Y": 1})
+
+
+def test_parts_of_one_question_share_the_labels_of_open_values():
+    parts = [part for _, part in Query.parse("E[Y_{Z} - Y | Z_{X=0}]").expand()]
+    assert list(label_open_values(parts).values()) == ["Z_{X=0}", "do(Z)"]

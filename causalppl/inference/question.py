@@ -159,16 +159,27 @@ def _as_interventions(scm: SCM, changes: Interventions) -> dict[str, Any]:
 def _expanded(scm: SCM, query: Query | Contrast) -> tuple[tuple[float, Query], ...]:
     if isinstance(query, Query):
         return query.expand()
-    mediators: tuple[str, ...] = ()
-    if query.kind in ("NDE", "NIE") and not query.mediators:
-        mediators = _mediators(scm, query)
-    return query.expand(mediators)
+    if query.kind not in ("NDE", "NIE"):
+        return query.expand()
+    _check_names(scm, query)
+    _check_mediators(scm, query)
+    return query.expand(() if query.mediators else _mediators(scm, query))
+
+
+def _check_mediators(scm: SCM, contrast: Contrast) -> None:
+    below = scm.structure.descendants
+    for name in contrast.mediators:
+        if name not in below(contrast.treatment) or contrast.outcome not in below(name):
+            raise QueryError(
+                f"{contrast} names {name} as a mediator, which lies on no directed path from "
+                f"{contrast.treatment} to {contrast.outcome}; leave the mediators out to take "
+                "those of the program"
+            )
 
 
 def _mediators(scm: SCM, contrast: Contrast) -> tuple[str, ...]:
     """Return the children of the treatment through which it reaches the outcome otherwise."""
     structure = scm.structure
-    _check_names(scm, contrast)
     found = tuple(
         name
         for name in structure.children(contrast.treatment)

@@ -108,6 +108,16 @@ def test_nde_without_a_mediator_says_so():
         cp.infer(direct, "NDE(X: 1 vs 0 -> Y)")
 
 
+def test_a_confounder_is_no_mediator():
+    def program():
+        z = pyro.sample("Z", dist.Normal(0.0, 1.0))
+        x = pyro.sample("X", dist.Normal(z, 1.0))
+        return pyro.sample("Y", dist.Normal(x + z, 1.0))
+
+    with pytest.raises(QueryError, match="names Z as a mediator"):
+        cp.infer(program, "NDE(X: 1 vs 0 -> Y; Z)")
+
+
 # -- axes ---------------------------------------------------------------------------
 
 

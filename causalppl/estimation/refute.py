@@ -1,0 +1,136 @@
+"""Try to refute an estimate: known changes of the data, and whether it reacts as it must."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causalppl.estimation.estimate import Estimate
+from causalppl.estimation.refutation_checks import (
+    BootstrapError,
+    Check,
+    CheckResult,
+    DummyOutcome,
+    PlaceboTreatment,
+    PriorSensitivity,
+    RandomCommonCause,
+    SimulatedConfounder,
+    SubsetStability,
+)
+from causalppl.exceptions import DataError
+from causalppl.inference.progress import is_shown, progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CHECKS", "Refutation", "refute"]
+
+CHECKS: tuple[Check, ...] = (
+    PlaceboTreatment(),
+    DummyOutcome(),
+    RandomCommonCause(),
+    SubsetStability(),
+    BootstrapError(),
+    SimulatedConfounder(),
+    PriorSensitivity(),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Refutation:
+    """What the attempts to refute an estimate found.
+
+    Attributes:
+        estimate: The estimate.
+        results: One for each check.
+    """
+
+    estimate: Estimate
+    results: tuple[CheckResult, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no check failed."""
+        return all(result.verdict != "failed" for result in self.results)
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def summary(self) -> "pd.DataFrame":
+        """Return a table: a row for each check."""
+        import pandas as pd
+
+        rows = [
+            {"verdict": r.verdict, "found": r.found, "expected": r.expected} for r in self.results
+        ]
+        return pd.DataFrame(rows, index=pd.Index([r.name for r in self.results], name="check"))
+
+    def interpret(self) -> str:
+        """Say in plain words what was tried and what it means."""
+        ran = [r for r in self.results if r.verdict in ("passed", "failed")]
+        failed = [r for r in ran if r.verdict == "failed"]
+        head = f"{len(ran) - len(failed)} of {len(ran)} checks of {self.estimate.query} passed"
+        worst = "".join(f"; {r.name} failed: {r.found}, expected {r.expected}" for r in failed)
+        told = "".join(
+            f" {r.name.capitalize()}: {r.found}."
+            for r in self.results
+            if r.verdict == "for information"
+        )
+        return (
+            f"{head}{worst}.{told} Checks can refute an estimate, not prove it: a hidden common "
+            "cause passes all but the simulated one."
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.interpret()}\n{self.summary().to_string()}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{self.interpret()}</p>{self.summary().to_html()}"
+
+
+def refute(
+    estimate: Estimate,
+    *,
+    checks: Sequence[Check] = CHECKS,
+    repeats: int = 50,
+    seed: int | None = None,
+    progress: bool | None = None,
+) -> Refutation:
+    """Try to refute an estimate.
+
+    Args:
+        estimate: A single number from `estimate`.
+        checks: What to try.
+        repeats: How often each check changes the data.
+        seed: Seed of all randomness.
+        progress: Show a progress bar; None: at a terminal or in a notebook.
+
+    Returns:
+        A table of the checks, with verdicts and prose; true if none failed.
+
+    Raises:
+        DataError: The estimate is a table, or does not know what it was computed from.
+
+    References:
+        Sharma and Kiciman (2020), DoWhy: an end-to-end library for causal inference, for the idea
+        of refutation tests.
+    """
+    if estimate.problem is None or estimate.estimator is None:
+        raise DataError(
+            "the estimate does not know its data; expected one that estimate() returned"
+        )
+    if estimate.axes:
+        raise DataError(
+            f"{estimate.query} leaves {', '.join(estimate.axes)} open; refute a single number, "
+            "such as a contrast"
+        )
+    if not isinstance(repeats, int) or repeats < 2:
+        raise DataError(f"repeats is {repeats!r}; expected a whole number from 2 up")
+    streams = np.random.default_rng(seed).spawn(len(checks))
+    total = sum(check.num_estimates(repeats) for check in checks)
+    results = []
+    with progress_bar(total, "refuting", progress=is_shown(progress)) as bar:
+        for check, rng in zip(checks, streams, strict=True):
+            results.append(check.run(estimate, repeats=repeats, rng=rng, tick=bar.update))
+    return Refutation(estimate, tuple(results))
