@@ -21,6 +21,7 @@ name                   what it does                                paper
 =====================  ==========================================  ================================
 """
 
+from causalppl.data.column import Column
 from causalppl.data.datasets import (
     available,
     load_ihdp,
@@ -33,7 +34,7 @@ from causalppl.data.datasets import (
     load_ucb_admissions,
 )
 from causalppl.data.factor import Factor, contract
-from causalppl.data.table import Column, Table
+from causalppl.data.table import Table
 
 __all__ = [
     "Column",

@@ -11,7 +11,7 @@ import opt_einsum
 import torch
 from torch import Tensor
 
-from causalppl.data.table import Value
+from causalppl.data.column import Value
 from causalppl.exceptions import DataError, ImpossibleEvidenceError
 from causalppl.shapes import broadcast_shapes
 

@@ -21,6 +21,11 @@ name                             what it does                                   
                                                                                 Shpitser, Pearl 2007
 ``swig``                         node splitting                                 Richardson,
                                                                                 Robins 2013
+``selection_diagram``,           where populations differ, drawn as nodes       Bareinboim,
+``shifted_variables``                                                           Pearl 2013
+``is_s_admissible``,             covariates by which an effect is transported   Pearl,
+``find_s_admissible_set``,                                                      Bareinboim 2011
+``s_admissible_sets``
 ``from_networkx``,               networkx and back
 ``to_networkx``
 ``from_dot``, ``to_dot``         Graphviz's language and back
@@ -65,6 +70,13 @@ from causalppl.graphs.generators import (
 )
 from causalppl.graphs.mixed import MixedGraph, Nodes
 from causalppl.graphs.projection import canonical_dag, latent_projection
+from causalppl.graphs.selection import (
+    find_s_admissible_set,
+    is_s_admissible,
+    s_admissible_sets,
+    selection_diagram,
+    shifted_variables,
+)
 from causalppl.graphs.separation import (
     Independence,
     Path,
@@ -92,6 +104,7 @@ __all__ = [
     "draw",
     "find_minimal_separator",
     "find_open_path",
+    "find_s_admissible_set",
     "from_arrays",
     "from_dagitty",
     "from_dot",
@@ -99,6 +112,7 @@ __all__ = [
     "front_door",
     "implied_independences",
     "instrument",
+    "is_s_admissible",
     "is_separable",
     "is_separated",
     "latent_projection",
@@ -107,6 +121,9 @@ __all__ = [
     "napkin",
     "parse_dagitty",
     "random_admg",
+    "s_admissible_sets",
+    "selection_diagram",
+    "shifted_variables",
     "swig",
     "to_arrays",
     "to_dagitty",

@@ -30,6 +30,10 @@ name                               algorithm                          paper     
                                                                       charya et al.  its docstring
                                                                       2019; Nabi et
                                                                       al. 2020
+`recover_from_selection`,          recovery from selection bias, with Bareinboim,    sound; com-
+`SelectionWitness`                 external data                      Tian, Pearl    plete as its
+                                                                      2014; Correa   docstring
+                                                                      et al. 2019    says
 `path_specific_query`,             effects along some edges, as       Shpitser 2013  complete
 `path_specific_effect`,            nested counterfactuals; the
 `recanting_districts`,             reasons of failure
@@ -106,6 +110,7 @@ from causalppl.identification.path_specific import (
     recanting_districts,
     recanting_witnesses,
 )
+from causalppl.identification.selection_bias import SelectionWitness, recover_from_selection
 from causalppl.identification.sources import Domain, Study
 
 __all__ = [
@@ -117,6 +122,7 @@ __all__ = [
     "ImitationInstrument",
     "Instrument",
     "MaskingPath",
+    "SelectionWitness",
     "Step",
     "Study",
     "Witness",
@@ -146,4 +152,5 @@ __all__ = [
     "recanting_districts",
     "recanting_witnesses",
     "recover_from_missing_data",
+    "recover_from_selection",
 ]

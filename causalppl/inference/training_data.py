@@ -7,7 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 
-from causalppl.data.table import Column, Table
+from causalppl.data.column import Column
+from causalppl.data.table import Table
 from causalppl.exceptions import DataError
 from causalppl.programs.scm import SCM
 from causalppl.programs.structure import UNITS, Site

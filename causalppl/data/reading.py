@@ -1,0 +1,196 @@
+"""Columns from what users have: frames, Arrow tables, arrays, tensors and lists."""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from causalppl.data.column import Column, Kind, Value, closest, listed, unwrapped
+from causalppl.exceptions import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LARGEST_EXACT = 2**53  # integers up to here are exact in float64
+
+
+def as_mapping(source: Any) -> dict[str, Any]:
+    """Take a source apart into its columns.
+
+    Raises:
+        DataError: The source is of no known kind, or names repeat.
+    """
+    import pandas as pd
+
+    if isinstance(source, pd.DataFrame):
+        return _from_pandas(source)
+    if isinstance(source, Mapping):
+        return {_checked_name(name): values for name, values in source.items()}
+    if isinstance(source, np.ndarray) and source.dtype.names:
+        return {name: source[name] for name in source.dtype.names}
+    if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__dataframe__"):
+        return _from_arrow(source)
+    raise DataError(
+        f"the data are of type {type(source).__name__}; expected a pandas or polars frame, an "
+        "Arrow table or a mapping from names to arrays, tensors or lists"
+    )
+
+
+def _from_pandas(frame: "pd.DataFrame") -> dict[str, Any]:
+    names = [_checked_name(name) for name in frame.columns]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"several columns are named {listed(repeated)}; expected unique names")
+    return {name: frame.iloc[:, place] for place, name in enumerate(names)}
+
+
+def _from_arrow(source: Any) -> dict[str, Any]:
+    try:
+        pyarrow = importlib.import_module("pyarrow")
+    except ImportError:
+        if hasattr(source, "to_dict") and hasattr(source, "schema"):  # polars, value by value
+            return dict(source.to_dict(as_series=False))
+        raise DataError(
+            f"reading a {type(source).__name__} needs pyarrow, which is not installed; "
+            "install it (pip install pyarrow) or pass a pandas frame"
+        ) from None
+    if hasattr(source, "__arrow_c_stream__"):
+        table = pyarrow.table(source)
+    else:
+        table = importlib.import_module("pyarrow.interchange").from_dataframe(source)
+    return _from_pandas(table.to_pandas())
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise DataError(f"a column is named {name!r}; expected a non-empty string, rename it")
+    return name
+
+
+def checked_names(names: Iterable[str], known: Mapping[str, Any]) -> list[str]:
+    """Refuse unknown and repeated names."""
+    chosen = [names] if isinstance(names, str) else list(names)
+    for name in chosen:
+        if name not in known:
+            raise DataError(
+                f"there is no column {name!r}; the table has {listed(known)}{closest(name, known)}"
+            )
+    if len(set(chosen)) < len(chosen):
+        raise DataError(f"a column is named twice in {listed(chosen)}; name each once")
+    return chosen
+
+
+def read_column(name: str, values: Any) -> Column:
+    """Read one column; errors name it."""
+    try:
+        if isinstance(values, Tensor):
+            return _from_tensor(values, "number")
+        array = values if hasattr(values, "dtype") else None
+        if isinstance(array, np.ndarray) and array.ndim > 1:
+            return _from_tensor(_default_float(array), "number")
+        return _from_series(values)
+    except DataError as error:
+        raise DataError(f"column {name!r}: {error}") from None
+
+
+def _from_series(values: Any) -> Column:
+    import pandas as pd
+
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
+        raise DataError(f"it is {values!r}; expected one value for each row")
+    if not isinstance(values, pd.Series):
+        for method in ("to_list", "to_pylist"):  # a series of polars, an array of Arrow
+            if hasattr(values, method):
+                values = getattr(values, method)()
+                break
+        try:
+            values = pd.Series(values if isinstance(values, pd.Categorical) else list(values))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"it cannot be read as a list of values ({error})") from None
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return _from_categorical(values.array)
+    found = pd.api.types.infer_dtype(values, skipna=True)
+    missing = np.array(values.isna(), dtype=bool)
+    if found == "string":
+        return _from_categorical(pd.Categorical(values.astype(object)))
+    kinds: dict[str, Kind] = {
+        "boolean": "boolean",
+        "integer": "integer",
+        "floating": "number",
+        "mixed-integer-float": "number",
+        "integer-na": "integer",
+        "empty": "number",
+    }
+    if found not in kinds:
+        raise DataError(_refusal(found, values))
+    return _from_numbers(values, missing, kinds[found])
+
+
+def _from_numbers(values: "pd.Series[Any]", missing: np.ndarray, kind: Kind) -> Column:
+    present = values[~missing]
+    extremes = (present.min(), present.max()) if kind == "integer" and len(present) else ()
+    if any(abs(int(value)) > _LARGEST_EXACT for value in extremes):
+        raise DataError("it has integers beyond 2**53, which no float holds; use strings for names")
+    numbers = np.full(len(values), np.nan)
+    numbers[~missing] = present.to_numpy(dtype=np.float64)
+    tensor = _default_float(numbers)
+    if kind == "integer" and not np.array_equal(tensor.double().numpy(), numbers, equal_nan=True):
+        tensor = torch.from_numpy(numbers)
+    return _from_tensor(tensor, kind)
+
+
+def _from_categorical(values: Any) -> Column:
+    categories = tuple(_plain(category) for category in values.categories)
+    codes = torch.from_numpy(np.array(values.codes, dtype=np.int64))
+    missing = codes < 0
+    return Column(codes, categories, missing if bool(missing.any()) else None, "category")
+
+
+def _from_tensor(values: Tensor, kind: Kind) -> Column:
+    if values.dim() == 0:
+        raise DataError(f"it is the single number {values.item()!r}; expected one for each row")
+    if values.is_complex():
+        raise DataError(f"it has dtype {values.dtype}; expected real numbers")
+    if values.dtype == torch.bool:
+        values, kind = values.to(torch.get_default_dtype()), "boolean"
+    if not values.is_floating_point():
+        return Column(values, kind="integer")
+    infinite = torch.isinf(values).flatten(1).any(1) if values.dim() > 1 else torch.isinf(values)
+    if bool(infinite.any()):
+        where = infinite.nonzero().flatten().tolist()
+        raise DataError(
+            f"it is infinite in {len(where)} rows, the first at {where[0]} (dtype {values.dtype}); "
+            "expected finite numbers, use NaN for what is missing"
+        )
+    missing = torch.isnan(values).flatten(1).any(1) if values.dim() > 1 else torch.isnan(values)
+    return Column(values, missing=missing if bool(missing.any()) else None, kind=kind)
+
+
+def _default_float(array: np.ndarray) -> Tensor:
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"it has dtype {array.dtype} and {array.ndim} axes; expected numbers")
+    return torch.from_numpy(np.array(array, dtype=np.float64)).to(torch.get_default_dtype())
+
+
+def _refusal(found: str, values: "pd.Series[Any]") -> str:
+    if found in ("datetime64", "datetime", "date", "timedelta64", "timedelta", "time", "period"):
+        return (
+            "it holds dates or times; expected numbers or categories, turn it into a number first"
+        )
+    kinds = sorted({type(value).__name__ for value in values.dropna()})
+    if len(kinds) > 1:
+        return f"it mixes values of the types {listed(kinds)}; expected one type, convert it"
+    return f"it holds values of the type {listed(kinds)}; expected numbers, booleans or strings"
+
+
+def _plain(category: Any) -> Value:
+    value = unwrapped(category)
+    if not isinstance(value, bool | int | float | str):
+        raise DataError(
+            f"it has the category {category!r} of type {type(category).__name__}; expected text "
+            "or numbers"
+        )
+    return value
