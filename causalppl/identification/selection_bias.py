@@ -36,7 +36,8 @@ from causalppl.identification.estimand import Estimand, Step
 from causalppl.identification.expression import Node, Probability, Product, Symbol
 from causalppl.identification.factorisation import Conflict, CounterfactualVariable, Factorisation
 from causalppl.identification.hedges import Witness
-from causalppl.identification.identify import _Search, identify
+from causalppl.identification.identify import identify
+from causalppl.identification.search import Search
 from causalppl.identification.sources import Source
 from causalppl.queries import Contrast, Event, Query, Term
 
@@ -275,12 +276,12 @@ def _summed(over: Iterable[Symbol], body: Node) -> Node:
 
 
 @dataclass(kw_only=True)
-class _CFactorSearch(_Search):
+class _CFactorSearch(Search):
     """The search of ``identify``, with c-factors from elsewhere."""
 
     recovery: "_Recovery"
 
-    def _factor(
+    def factor(
         self, query: Query, facts: Factorisation, district: list[CounterfactualVariable]
     ) -> Node:
         values = facts.assignment(district)

@@ -40,7 +40,6 @@ def simple_formula(
     References:
         Pearl (2009), theorem 3.4.1; Shpitser, VanderWeele and Robins (2010).
     """
-    events = (*outcomes, *given)
     if not _is_flat(do):
         return None
     y, z = _mask(graph, outcomes), _mask(graph, given)
