@@ -59,17 +59,35 @@ def _rank(name: str) -> int:
 
 def _section(record: dict[str, Any]) -> str:
     rows = [_row(row) for row in record["rows"]]
+    peers = record.get("peers", {})  # name to version; many peers have a column each
+    table = _columns(rows, peers) if len(peers) > 1 else _table(rows)
+    remarks = [f"- {remark}" for remark in record.get("remarks", ())]
     lines = [
         f"## `{record['name']}.py`",
         "",
-        "| question | on | peer | target | here | met? |",
-        "|---|---|---|---|---|---|",
-        *(_line(row) for row in rows),
+        *table,
         "",
+        *([*remarks, ""] if remarks else []),
         _conditions(record),
         "",
     ]
     return "\n".join(lines)
+
+
+def _table(rows: list[Row]) -> list[str]:
+    head = ["| question | on | peer | target | here | met? |", "|---|---|---|---|---|---|"]
+    return head + [_line(row) for row in rows]
+
+
+def _columns(rows: list[Row], peers: dict[str, str]) -> list[str]:
+    names = [f"{name} {version}" for name, version in peers.items()]
+    table = [["question", "on", "target", "here", "met?", *names]]
+    table.append(["---"] * len(table[0]))
+    for row in rows:
+        target = show_target(row.target, row.here.unit) if row.target else "-"
+        cells = [show(row.peers[name]) if name in row.peers else "" for name in peers]
+        table.append([row.question, row.setting, target, show(row.here), met(row) or "-", *cells])
+    return ["| " + " | ".join(cells) + " |" for cells in table]
 
 
 def _row(row: dict[str, Any]) -> Row:
