@@ -88,12 +88,11 @@ class _Derivation:
     def parents(self, nodes: int) -> int:
         return union(nodes, self.graph.parent_masks)
 
-    def blanket(self, node: int, region: int) -> tuple[int, int]:
-        """Find what ``node`` depends on, given all before it: inside the region, and outside."""
+    def blanket(self, node: int, region: int) -> int:
+        """Find what ``node`` depends on within the region, given all before it."""
         before = region & ((2 << node) - 1)
         district = closure(1 << node, self.graph.sibling_masks, before)
-        around = (district | self.parents(district)) & ~(1 << node)
-        return around & region, around & ~region
+        return (district | self.parents(district)) & region & ~(1 << node)
 
     def named(self, mask: int) -> tuple[Symbol, ...]:
         return tuple(self.symbols[i] for i in iterate_bits(mask))
@@ -136,63 +135,50 @@ class _DataLaw(_Law):
 
     def joint(self) -> Node:
         step = self.derivation
-        body = Probability(step.named(self.region), (), step.do, step.source.domain)
-        return step.pinned(body, self.region | step.parents(self.region))
+        return Probability(step.named(self.region), (), step.do, step.source.domain)
 
     def conditional(self, node: int) -> Node:
         step = self.derivation
-        inside, outside = step.blanket(node, self.region)
-        body = Probability((step.symbols[node],), step.named(inside), step.do, step.source.domain)
-        return step.pinned(body, 1 << node | inside | outside)
+        inside = step.blanket(node, self.region)
+        return Probability((step.symbols[node],), step.named(inside), step.do, step.source.domain)
 
 
 class _ChainLaw(_Law):
-    """A product of conditionals, one for each variable of the region given some before it."""
+    """A product of conditionals, one for each variable given some before it, some summed out."""
 
-    def __init__(self, derivation: _Derivation, region: int, factors: dict[int, Node]) -> None:
+    def __init__(
+        self, derivation: _Derivation, region: int, factors: dict[int, Node], hidden: int = 0
+    ) -> None:
         super().__init__(derivation, region)
-        self.factors = factors
+        self.factors, self.hidden = factors, hidden
+        self._joints: dict[int, Node] = {}
 
-    def marginal(self, kept: int) -> "_Law":
+    def marginal(self, kept: int) -> "_ChainLaw":
         factors = dict(self.factors)
+        hidden = self.hidden | self.region & ~kept
         needed = {node: factor.free for node, factor in factors.items()}
         for node in reversed(list(factors)):
             # a variable that no remaining factor names sums out of its own
             symbol = self.derivation.symbols[node]
             others = (free for other, free in needed.items() if other != node)
-            if not kept >> node & 1 and not any(symbol in free for free in others):
+            if hidden >> node & 1 and not any(symbol in free for free in others):
                 del factors[node], needed[node]
-        rest = [node for node in factors if not kept >> node & 1]
-        if not rest:
-            return _ChainLaw(self.derivation, kept, factors)
-        over = [self.derivation.symbols[node] for node in rest]
-        return _BodyLaw(self.derivation, kept, sum_over(over, product(factors.values())))
+                hidden &= ~(1 << node)
+        return _ChainLaw(self.derivation, kept, factors, hidden)
 
     def joint(self) -> Node:
-        return product(self.factors.values())
+        return self._joint_of(self.region)
+
+    def _joint_of(self, kept: int) -> Node:
+        """Write the law of a part of the region; each part once, so that quotients cancel."""
+        if kept not in self._joints:
+            law = self.marginal(kept)
+            over = self.derivation.named(law.hidden)
+            self._joints[kept] = sum_over(over, product(law.factors.values()))
+        return self._joints[kept]
 
     def conditional(self, node: int) -> Node:
-        return self.factors[node]
-
-
-class _BodyLaw(_Law):
-    """A law given by one formula."""
-
-    def __init__(self, derivation: _Derivation, region: int, body: Node) -> None:
-        super().__init__(derivation, region)
-        self.body = body
-
-    def marginal(self, kept: int) -> "_Law":
-        rest = self.derivation.named(self.region & ~kept)
-        return _BodyLaw(self.derivation, kept, sum_over(rest, self.body)) if rest else self
-
-    def joint(self) -> Node:
-        return self.body
-
-    def conditional(self, node: int) -> Node:
-        step = self.derivation
-        inside, outside = step.blanket(node, self.region)
-        kept = inside | 1 << node
-        above = sum_over(step.named(self.region & ~kept), self.body)
-        body = quotient(above, sum_over([step.symbols[node]], above))
-        return step.pinned(body, kept | outside)
+        if not self.hidden:
+            return self.factors[node]
+        inside = self.derivation.blanket(node, self.region)
+        return quotient(self._joint_of(inside | 1 << node), self._joint_of(inside))

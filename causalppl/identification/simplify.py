@@ -36,7 +36,7 @@ def product(factors: Iterable[Node]) -> Node:
         flat.extend(factor.factors if isinstance(factor, Product) else (factor,))
     if any(isinstance(factor, Zero) for factor in flat):
         return Zero()
-    flat = _chained(flat)
+    flat = _telescoped(_chained(flat))
     return flat[0] if len(flat) == 1 else Product(tuple(flat))
 
 
@@ -255,6 +255,22 @@ def _chained(factors: list[Node]) -> list[Node]:
             by_given[ends[place].given].add(place)
             waiting.append(place)
             break
+    return list(kept.values())
+
+
+def _telescoped(factors: list[Node]) -> list[Node]:
+    """Join ``(a / b) (c / a)`` to ``c / b``; the parts must be one node, not only equal."""
+    kept: dict[int, Node] = dict(enumerate(factors))
+    below = {id(f.denominator): i for i, f in kept.items() if isinstance(f, Quotient)}
+    for place in list(kept):
+        first = kept[place]
+        other = below.get(id(first.numerator), place) if isinstance(first, Quotient) else place
+        second = kept.get(other)
+        if other == place or not isinstance(first, Quotient) or not isinstance(second, Quotient):
+            continue
+        del kept[place]
+        kept[other] = quotient(second.numerator, first.denominator)
+        below[id(first.denominator)] = other
     return list(kept.values())
 
 
