@@ -68,8 +68,7 @@ class _Derivation:
 
     def __init__(self, graph: ADMG, target: int, source: Source) -> None:
         self.graph, self.target, self.source = graph, target, source
-        self.symbols = tuple(map(Symbol, graph.nodes))
-        self.do = tuple(self.symbols[i] for i in iterate_bits(source.do))
+        self.do = self.named(source.do)
 
     def run(self) -> Node | Stuck:
         region = self.graph.all_mask & ~self.source.do
@@ -95,12 +94,15 @@ class _Derivation:
         return (district | self.parents(district)) & region & ~(1 << node)
 
     def named(self, mask: int) -> tuple[Symbol, ...]:
-        return tuple(self.symbols[i] for i in iterate_bits(mask))
+        return tuple(map(self.symbol, iterate_bits(mask)))
+
+    def symbol(self, node: int) -> Symbol:
+        return Symbol(self.graph.nodes[node])
 
     def pinned(self, body: Node, allowed: int) -> Node:
         """Bind what a formula names and does not depend on."""
         extra = body.free.difference(self.named(allowed))
-        return pin([symbol for symbol in self.symbols if symbol in extra], body)
+        return pin(sorted(extra, key=lambda symbol: self.graph._index[symbol.variable]), body)
 
 
 class _Law:
@@ -140,7 +142,7 @@ class _DataLaw(_Law):
     def conditional(self, node: int) -> Node:
         step = self.derivation
         inside = step.blanket(node, self.region)
-        return Probability((step.symbols[node],), step.named(inside), step.do, step.source.domain)
+        return Probability((step.symbol(node),), step.named(inside), step.do, step.source.domain)
 
 
 class _ChainLaw(_Law):
@@ -159,7 +161,7 @@ class _ChainLaw(_Law):
         needed = {node: factor.free for node, factor in factors.items()}
         for node in reversed(list(factors)):
             # a variable that no remaining factor names sums out of its own
-            symbol = self.derivation.symbols[node]
+            symbol = self.derivation.symbol(node)
             others = (free for other, free in needed.items() if other != node)
             if hidden >> node & 1 and not any(symbol in free for free in others):
                 del factors[node], needed[node]

@@ -68,9 +68,11 @@ def sum_over(symbols: Iterable[Symbol], body: Node) -> Node:
 
 def _pushed(factors: list[Node], over: list[Symbol]) -> tuple[list[Node], list[Symbol]]:
     """Move a symbol that only one inner sum names into that sum."""
+    if len(factors) == 1 or not any(isinstance(factor, Sum) for factor in factors):
+        return factors, over
     for symbol in list(over):
         using = [place for place, factor in enumerate(factors) if symbol in factor.free]
-        if len(using) == 1 and isinstance(factors[using[0]], Sum) and len(factors) > 1:
+        if len(using) == 1 and isinstance(factors[using[0]], Sum):
             factors[using[0]] = sum_over([symbol], factors[using[0]])
             over = [other for other in over if other != symbol]
     return factors, over
@@ -229,6 +231,8 @@ class _Ends(NamedTuple):
 
 def _chained(factors: list[Node]) -> list[Node]:
     """Join ``P(a | b, c) P(b | c)`` to ``P(a, b | c)`` as long as there is such a pair."""
+    if sum(isinstance(factor, Probability) for factor in factors) < 2:
+        return factors
     kept: dict[int, Node] = dict(enumerate(factors))
     ends = {i: _Ends.of(law) for i, law in kept.items() if isinstance(law, Probability)}
     by_whole, by_given = defaultdict[Hashable, set[int]](set), defaultdict[Hashable, set[int]](set)
