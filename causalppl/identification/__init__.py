@@ -66,6 +66,9 @@ name                               algorithm                          paper     
 `ImitationInstrument`,                                                               see docstrings
 `imitation_instruments`,
 `is_policy_effect_identifiable`
+`minimal_intervention_sets`,       sets of variables that can be best Lee,           complete
+`possibly_optimal_sets`,           to set (MIS, POMIS)                Bareinboim
+`requires_experiment`                                                 2018, 2019
 ================================== ================================== ============== ==============
 
 Not yet here: sequential imitation, cyclic graphs, linear models (half-trek).
@@ -98,6 +101,11 @@ from causalppl.identification.imitability import (
 )
 from causalppl.identification.instrumental_sets import generic_rank, is_instrumental_set
 from causalppl.identification.instruments import Instrument, find_instruments, is_instrument
+from causalppl.identification.intervention_sets import (
+    minimal_intervention_sets,
+    possibly_optimal_sets,
+    requires_experiment,
+)
 from causalppl.identification.minimum_cost_adjustment import find_minimum_cost_adjustment_set
 from causalppl.identification.missing_data import MaskingPath, recover_from_missing_data
 from causalppl.identification.optimal_adjustment import (
@@ -145,12 +153,15 @@ __all__ = [
     "is_instrument",
     "is_instrumental_set",
     "is_policy_effect_identifiable",
+    "minimal_intervention_sets",
     "optimal_adjustment_set",
     "optimal_minimal_adjustment_set",
     "path_specific_effect",
     "path_specific_query",
+    "possibly_optimal_sets",
     "recanting_districts",
     "recanting_witnesses",
     "recover_from_missing_data",
     "recover_from_selection",
+    "requires_experiment",
 ]
