@@ -56,8 +56,17 @@ class ProgramLaw:
         self._scm = scm
         self._known: dict[frozenset[str], Factor] = {}
         self._supports = _supports(scm)
-        self.states: Mapping[str, tuple[Value, ...]] = {}
-        self.states = dict(self.law().states)
+        self._levels = {
+            name: self._supports[name].to(torch.float64).unique()
+            for name in scm.observed
+            if name in self._supports
+        }
+        for name in scm.graph.topological_order():
+            if name not in self._levels:
+                self._levels[name] = self._values_of(name)
+        self.states: Mapping[str, tuple[Value, ...]] = {
+            name: self._named(name, self._levels[name]) for name in scm.observed
+        }
 
     def law(
         self,
@@ -89,10 +98,18 @@ class ProgramLaw:
             self._known[opened] = self._enumerated(opened, {})
         return self._known[opened]
 
+    def _values_of(self, name: str) -> Tensor:
+        """List the values that a computed variable takes, whatever its observed causes are."""
+        weights, values = self._cells(frozenset(self._scm.graph.parents(name)), {})
+        return values[weights > 0, self._scm.observed.index(name)].unique()
+
     def _enumerated(self, do: frozenset[str], plans: Mapping[str, Factor]) -> Factor:
-        do = do | set(plans)
+        return self._table(*self._cells(do | set(plans), plans))
+
+    def _cells(self, do: frozenset[str], plans: Mapping[str, Factor]) -> tuple[Tensor, Tensor]:
+        """Run the program on all combinations of values; cells lead weights and values."""
         grid = {name: values for name, values in self._supports.items() if name not in do}
-        grid |= {name: self._numbers(name) for name in sorted(do)}
+        grid |= {name: self._levels[name] for name in sorted(do)}
         sizes = [len(values) for values in grid.values()]
         total = math.prod(sizes)
         if total > MOST_CELLS:
@@ -110,7 +127,7 @@ class ProgramLaw:
             found = self._run(grid, codes, do, plans)
             weights.append(found[0])
             values.append(found[1])
-        return self._table(torch.cat(weights), torch.cat(values))
+        return torch.cat(weights), torch.cat(values)
 
     def _run(
         self,
@@ -139,41 +156,28 @@ class ProgramLaw:
 
     def _table(self, weights: Tensor, values: Tensor) -> Factor:
         """Add up the weights of equal values."""
-        codes, states = [], {}
-        for place, name in enumerate(self._scm.observed):
-            column = values[:, place]
-            levels = self._numbers(name) if self.states else column[weights > 0].unique()
-            code = torch.searchsorted(levels, column.contiguous()).clamp(max=len(levels) - 1)
-            missed = (levels[code] != column) & (weights > 0)
+        shape = tuple(len(found) for found in self.states.values())
+        place = torch.zeros(len(weights), dtype=torch.long)
+        for name, column, size in zip(self.states, values.unbind(-1), shape, strict=True):
+            code = self._codes(name, column)
+            missed = (self._levels[name][code] != column) & (weights > 0)
             if bool(missed.any()):
                 raise ProgramError(
-                    f"under an intervention {name} takes the value {column[missed][0]:g}, which it "
-                    "never takes without; expected the same values in every world"
+                    f"{name} takes the value {float(column[missed][0]):g} under an intervention on "
+                    "what is no cause of it in the diagram; check the program's structure"
                 )
-            codes.append(code)
-            states[name] = self.states.get(name) or self._named(name, levels)
-        shape = tuple(len(found) for found in states.values())
+            place = place * size + code
         flat = torch.zeros(math.prod(shape), dtype=torch.float64)
-        place_of = torch.zeros(len(weights), dtype=torch.long)
-        for code, size in zip(codes, shape, strict=True):
-            place_of = place_of * size + code
-        flat.index_add_(0, place_of, weights)
-        return Factor(self._scm.observed, flat.reshape(shape), states)
+        flat.index_add_(0, place, weights)
+        return Factor(self._scm.observed, flat.reshape(shape), self.states)
 
     def _named(self, name: str, levels: Tensor) -> tuple[Value, ...]:
         known = self._scm.categories.get(name)
         numbers = [int(v) if float(v).is_integer() else float(v) for v in levels.tolist()]
         return tuple(known[int(v)] for v in numbers) if known else tuple(numbers)
 
-    def _numbers(self, name: str) -> Tensor:
-        """List a variable's values as the program has them."""
-        known = self._scm.categories.get(name)
-        states = self.states[name]
-        numbers = [known.index(str(s)) if known else float(s) for s in states]
-        return torch.tensor(numbers, dtype=torch.float64)
-
     def _codes(self, name: str, values: Tensor) -> Tensor:
-        levels = self._numbers(name)
+        levels = self._levels[name]
         return torch.searchsorted(levels, values.contiguous()).clamp(max=len(levels) - 1)
 
 

@@ -172,7 +172,7 @@ def test_strata_that_never_happen_are_reported_not_guessed() -> None:
 
 def test_evidence_that_never_happens_is_an_error() -> None:
     scm = FiniteModel(ADMG.parse("Z -> Y"), {"Z": [1.0, 0.0], "Y": [[0.5, 0.5]] * 2}).scm()
-    with pytest.raises(DataError, match="Z has no state 1"):
+    with pytest.raises(AssumptionError, match="never happens"):
         verify(identify(scm.graph, "P(Y | Z=1)"), scm)
 
 
@@ -197,10 +197,22 @@ def test_programs_that_are_not_finite_are_refused_by_site() -> None:
     assert float(ProgramLaw(fixed).law().probability({"X": 1})) == pytest.approx(0.3)
 
 
+def test_values_that_only_an_intervention_brings_about_are_states() -> None:
+    def chain() -> None:
+        u = pyro.sample("U", dist.Bernoulli(torch.tensor(0.5)))
+        x = pyro.deterministic("X", u)
+        pyro.deterministic("Y", (1 + x + u) % 2)
+
+    law = ProgramLaw(SCM(chain, observed=["X", "Y"]))
+    assert law.states["Y"] == (0, 1)
+    assert float(law.law().probability({"Y": 1})) == 1
+    assert law.law(["X"]).values.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
 def test_a_large_grid_is_refused_before_it_is_filled() -> None:
     def wide() -> None:
         for i in range(23):
             pyro.sample(f"X{i}", dist.Bernoulli(torch.tensor(0.5)))
 
     with pytest.raises(ProgramError, match="8,388,608 combinations"):
-        ProgramLaw(SCM(wide))
+        ProgramLaw(SCM(wide)).law()
