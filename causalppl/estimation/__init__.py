@@ -21,7 +21,8 @@ from causalppl.estimation.counterexample import Counterexample, Unidentified, co
 from causalppl.estimation.equivalent_models import Input
 from causalppl.estimation.exact import Law, SourceKey, evaluate
 from causalppl.estimation.program_law import ProgramLaw
-from causalppl.estimation.verify import Verification, VerificationReport, verify, verify_all
+from causalppl.estimation.verification import Verification, VerificationReport
+from causalppl.estimation.verify import verify, verify_all
 
 __all__ = [
     "Counterexample",

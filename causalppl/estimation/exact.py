@@ -1,7 +1,7 @@
 """Formulas evaluated on exact tables of probabilities."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -77,59 +77,44 @@ def evaluate(
     if not isinstance(estimand, Estimand):
         raise DataError(f"the estimand is {estimand!r}; expected what identify returned")
     laws: Mapping[SourceKey, Law] = law if isinstance(law, Mapping) else {(None, frozenset()): law}
-    tables = _Tables(laws, policies or {})
+    tables = Tables(laws, policies or {}, tolerance=tolerance)
+    if not is_number(estimand):
+        return tables.labelled(tables.of(estimand.body), estimand)
+    value = expectation(estimand, tables)
+    return value if value.dim() else float(value)
+
+
+def is_number(estimand: Estimand) -> bool:
+    """Whether the answer is an expectation or a contrast, which can be negative."""
+    is_combined = isinstance(estimand.body, Combination)
+    return is_combined or getattr(estimand.query, "kind", "P") == "E"
+
+
+def expectation(estimand: Estimand, tables: "Tables") -> Tensor:
+    """Compute an expectation or a contrast, shape ``(*batch, *axes)``."""
     body = estimand.body
-    if isinstance(body, Combination):
-        terms = [_number(term, tables, estimand, tolerance) for term in body.terms]
-        total = torch.stack([w * t for w, t in zip(body.weights, terms, strict=True)]).sum(0)
-        return total if total.dim() else float(total)
-    if getattr(estimand.query, "kind", "P") == "E":
-        value = _number(body, tables, estimand, tolerance)
-        return value if value.dim() else float(value)
-    return _settled(tables.of(body), tables, estimand, tolerance)
+    if not isinstance(body, Combination):
+        return _number(body, tables, estimand)
+    terms = [_number(term, tables, estimand) for term in body.terms]
+    return torch.stack([w * t for w, t in zip(body.weights, terms, strict=True)]).sum(0)
 
 
-def _number(node: Node, tables: "_Tables", estimand: Estimand, tolerance: float) -> Tensor:
+def _number(node: Node, tables: "Tables", estimand: Estimand) -> Tensor:
     """Compute an expectation; levels are shifted to be non-negative, as tables must be."""
     levels = [part.symbol for part in walk(node) if isinstance(part, Level)]
     if not levels:
-        return _settled(tables.of(node), tables, estimand, tolerance).values
+        return tables.labelled(tables.of(node), estimand).values
     lowest = min(0.0, *(min(tables.levels(symbol)) for symbol in levels))
-    shifted = _Tables(tables.laws, tables.policies, shift=lowest)
-    above = _settled(shifted.of(node), shifted, estimand, tolerance).values
+    shifted = replace(tables, shift=lowest)
+    above = shifted.labelled(shifted.of(node), estimand).values
     if not lowest:
         return above
-    ones = _Tables(tables.laws, tables.policies, shift=None)
-    return above + lowest * _settled(ones.of(node), ones, estimand, tolerance).values
-
-
-def _settled(table: Factor, tables: "_Tables", estimand: Estimand, tolerance: float) -> Factor:
-    """Drop the axis of trial fillings, if the answer is the same under both."""
-    if not table.batch_shape:
-        return _labelled(table, tables, estimand)
-    first, second = table.values
-    if float((first - second).abs().max()) > tolerance:
-        listed = "; ".join(sorted(tables.undefined)[:5])
-        raise AssumptionError(
-            f"{estimand.query} needs probabilities given what never happens: {listed}; "
-            "expected every such stratum to have positive probability; restrict the question to "
-            "strata that occur, or bound it"
-        )
-    return _labelled(Factor(table.names, first, table.states), tables, estimand)
-
-
-def _labelled(table: Factor, tables: "_Tables", estimand: Estimand) -> Factor:
-    """Name and order the axes as the query does; a value that does not matter gets one too."""
-    known = [(label, s) for label, s in estimand.axes if tables.has(s.variable)]
-    states = {str(symbol): tables.states_of(symbol.variable) for _, symbol in known}
-    shape = tuple(len(found) for found in states.values())
-    values = table._spread(tuple(states)).expand(shape)
-    labels = tuple(label for label, _ in known)
-    return Factor(labels, values, dict(zip(labels, states.values(), strict=True)))
+    ones = replace(tables, shift=None)
+    return above + lowest * ones.labelled(ones.of(node), estimand).values
 
 
 @dataclass
-class _Tables:
+class Tables:
     """The table of each node, by the names of its free symbols.
 
     Undefined probabilities (0/0) are filled in two ways, along a leading axis of length two; what
@@ -139,9 +124,10 @@ class _Tables:
     laws: Mapping[SourceKey, Law]
     policies: Mapping[str, Factor]
     shift: float | None = 0.0
-    undefined: set[str] = field(default_factory=set)
+    tolerance: float = 1e-9
 
     def __post_init__(self) -> None:
+        self._undefined: set[str] = set()
         self._known: dict[int, Factor] = {}
         self._leaves: dict[object, Factor] = {}
         self._factors = {key: _as_factors(key, law) for key, law in self.laws.items()}
@@ -158,6 +144,34 @@ class _Tables:
             if id(node) not in self._known and not self._is_inside_sum(node, root):
                 self._known[id(node)] = self._table(node)
         return self._known[id(root)]
+
+    def labelled(self, table: Factor, estimand: Estimand) -> Factor:
+        """Name and order the axes as the query does; a value that does not matter gets one too.
+
+        Raises:
+            AssumptionError: The answer differs between the two fillings.
+        """
+        if table.batch_shape:
+            table = self._settled(table, estimand)
+        known = [(label, s) for label, s in estimand.axes if self.has(s.variable)]
+        states = {str(symbol): self.states_of(symbol.variable) for _, symbol in known}
+        shape = tuple(len(found) for found in states.values())
+        values = table._spread(tuple(states))
+        values = values.expand((*table.batch_shape, *shape))
+        labels = tuple(label for label, _ in known)
+        return Factor(labels, values, dict(zip(labels, states.values(), strict=True)))
+
+    def _settled(self, table: Factor, estimand: Estimand) -> Factor:
+        """Drop the axis of trial fillings, if the answer is the same under both."""
+        first, second = table.values
+        if float((first - second).abs().max()) > self.tolerance:
+            listed = "; ".join(sorted(self._undefined)[:5])
+            raise AssumptionError(
+                f"{estimand.query} needs probabilities given what never happens: {listed}; "
+                "expected every such stratum to have positive probability; restrict the question "
+                "to strata that occur, or bound it"
+            )
+        return Factor(table.names, first, table.states)
 
     @staticmethod
     def _is_inside_sum(node: Node, root: Node) -> bool:
@@ -201,20 +215,24 @@ class _Tables:
         if not factors:
             return Factor((), torch.ones((), dtype=torch.float64))
         result = contract(map(self._get, factors), sorted(map(str, free)))
-        return Factor(result.names, _plain(result), result.states)
+        return Factor(result.names, plain(result), result.states)
 
     def _probability(self, node: Probability) -> Factor:
         slots = (*node.outcomes, *node.given, *node.do)
         key = node.domain, tuple(s.variable for s in slots), len(node.outcomes), len(node.do)
         if key not in self._leaves:
-            names = [symbol.variable for symbol in slots]
-            joint = contract(self._law(node), names)
-            joint = Factor(joint.names, _plain(joint), joint.states)
-            rest = names[: len(node.outcomes)]
-            if node.given:
-                joint = self._ratio(joint, joint.marginalise(rest), f"P({', '.join(rest)}) given")
-            self._leaves[key] = joint
+            self._leaves[key] = self._leaf(node)
         return self._renamed(self._leaves[key], slots)
+
+    def _leaf(self, node: Probability) -> Factor:
+        """Compute the table of a law: over outcomes, conditions and interventions, in order."""
+        names = [symbol.variable for symbol in (*node.outcomes, *node.given, *node.do)]
+        joint = contract(self._law(node), names)
+        joint = Factor(joint.names, plain(joint), joint.states)
+        rest = names[: len(node.outcomes)]
+        if not node.given:
+            return joint
+        return self._ratio(joint, joint.marginalise(rest), f"P({', '.join(rest)}) given")
 
     def _law(self, node: Probability) -> tuple[Factor, ...]:
         key = node.domain, frozenset(symbol.variable for symbol in node.do)
@@ -264,7 +282,7 @@ class _Tables:
         for cell in (values == 0).nonzero()[:5].tolist():
             named = zip(below.names, cell, strict=True)
             shown = ", ".join(f"{name}={below.states[name][code]}" for name, code in named)
-            self.undefined.add(f"{what} {shown}" if shown else what)
+            self._undefined.add(f"{what} {shown}" if shown else what)
 
     def _pinned(self, table: Factor, over: Iterable[Symbol]) -> Factor:
         """Take the first value of the pinned symbols at which all is defined."""
@@ -330,13 +348,13 @@ def plan_law(name: str, law: Factor) -> Factor:
         raise DataError(f"the plan for {name} is {law!r}; expected a Factor with {name} in it")
     inputs = [other for other in law.names if other != name]
     table = law.align([*inputs, name])
-    total = _plain(table).sum(-1, keepdim=True)
+    total = plain(table).sum(-1, keepdim=True)
     if not torch.allclose(total, torch.ones_like(total), atol=1e-6):
         raise DataError(
             f"the plan for {name} sums to {float(total.min()):.6g} to {float(total.max()):.6g}; "
             f"expected 1 for each value of what it looks at"
         )
-    return Factor(table.names, _plain(table) / total, table.states)
+    return Factor(table.names, plain(table) / total, table.states)
 
 
 def _as_factors(key: SourceKey, law: Law) -> tuple[Factor, ...]:
@@ -344,7 +362,7 @@ def _as_factors(key: SourceKey, law: Law) -> tuple[Factor, ...]:
     if not factors or not all(isinstance(factor, Factor) for factor in factors):
         raise DataError(f"the law of {key} is {law!r}; expected a Factor, or several")
     present = {name for factor in factors for name in factor.names}
-    total = _plain(contract(factors, sorted(present & key[1])))
+    total = plain(contract(factors, sorted(present & key[1])))
     if not torch.allclose(total, torch.ones_like(total), atol=1e-6):
         raise DataError(
             f"the law of {key} sums to {float(total.min()):.6g} to {float(total.max()):.6g}; "
@@ -353,6 +371,7 @@ def _as_factors(key: SourceKey, law: Law) -> tuple[Factor, ...]:
     return factors
 
 
-def _plain(factor: Factor) -> Tensor:
+def plain(factor: Factor) -> Tensor:
+    """Return the numbers of a table, its scale multiplied in."""
     scale = factor.log_scale.exp()
     return factor.values * scale[(..., *[None] * len(factor.names))]

@@ -23,7 +23,7 @@ from causalppl.programs.structure import UNITS
 from causalppl.queries import Value
 from causalppl.seeding import forked_rng
 
-__all__ = ["ProgramLaw"]
+__all__ = ["ProgramLaw", "check_parameters", "why_infinite"]
 
 MOST_CELLS = 2**22
 _CELLS_AT_ONCE = 2**17
@@ -201,16 +201,40 @@ class _Weights(Messenger):
         self.total = self.total * (law / law.sum(0)).gather(0, code.unsqueeze(0)).squeeze(0)
 
 
-def _supports(scm: SCM) -> dict[str, Tensor]:
-    """List the values of each sample site of a unit."""
+def why_infinite(scm: SCM) -> str | None:
+    """Say which site has infinitely many values; None if all are finite or computed.
+
+    Raises:
+        ProgramError: The program has random parameters.
+    """
+    check_parameters(scm)
+    try:
+        _supports(scm)
+    except ProgramError as error:
+        return str(error)
+    return None
+
+
+def check_parameters(scm: SCM) -> None:
+    """Refuse a program with random parameters: its laws would be random too.
+
+    Raises:
+        ProgramError: It has some; the message names one.
+    """
     sites = scm.structure.sites
     for name in scm.structure.parameters:
         is_random = sites[name].kind == "sample" and not sites[name].is_observed
         if is_random and len(scm.parameters.get(name, ())) != 1:
             raise ProgramError(
-                f"the parameter {name!r} is random; an exact law needs one value of it: use "
+                f"the parameter {name!r} is random; a law needs one value of it: use "
                 f"scm.with_parameters({{{name!r}: value[None]}})"
             )
+
+
+def _supports(scm: SCM) -> dict[str, Tensor]:
+    """List the values of each sample site of a unit."""
+    sites = scm.structure.sites
+    check_parameters(scm)
     found = {}
     for name in scm.structure.unit_sites:
         site = sites[name]

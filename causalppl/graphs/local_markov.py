@@ -7,16 +7,28 @@ equal diagrams give equal lists, however they were written down.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from causalppl.graphs.components import district_masks
 from causalppl.graphs.mixed import closure, iterate_bits, union
-from causalppl.graphs.separation import Independence, find_minimal_separator, is_separable
+from causalppl.graphs.separation import (
+    Independence,
+    find_minimal_separator,
+    is_separable,
+    is_separated,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from causalppl.graphs.admg import ADMG
+
+Array: TypeAlias = NDArray[Any]
+Edge: TypeAlias = tuple[str, str, str]
+"""A node, ``"->"`` or ``"<->"``, and a node."""
 
 
 def markov_basis(graph: ADMG) -> tuple[Independence, ...]:
@@ -111,6 +123,110 @@ def _blankets(graph: ADMG, node: int) -> dict[int, int]:
     return found
 
 
+# edges
+
+
+def edges_of(graph: ADMG) -> tuple[Edge, ...]:
+    """List all edges, directed ones first, each as (node, arrow, node), causes first.
+
+    Example:
+        >>> from causalppl.graphs import ADMG
+        >>> edges_of(ADMG.parse("Y <-> X -> Y"))
+        (('X', '->', 'Y'), ('X', '<->', 'Y'))
+    """
+    ordered = graph.in_canonical_order()
+    directed = ((a, "->", b) for a, b in ordered.directed_edges)
+    return (*directed, *((a, "<->", b) for a, b in ordered.bidirected_edges))
+
+
+def explaining_edges(
+    graph: ADMG, violated: Sequence[Independence], held: Sequence[Independence] = ()
+) -> tuple[tuple[Edge, tuple[Independence, ...], int], ...]:
+    """Find the single edges without which violated independences follow, and with which not.
+
+    Args:
+        graph: A diagram that implies all the independences.
+        violated: Those that data contradict.
+        held: Those that they do not.
+
+    Returns:
+        Edges that can be added without a cycle; for each, the violated independences that the
+        diagram would no longer imply, and how many of those that held it would give up. Those
+        that explain most come first, then those that give up least.
+
+    Raises:
+        GraphError: An independence names a node that is not in the graph.
+
+    Example:
+        >>> from causalppl.graphs import ADMG
+        >>> graph = ADMG.parse("Z -> X -> Y")
+        >>> [" ".join(edge) for edge, *_ in explaining_edges(graph, markov_basis(graph))]
+        ['Z -> Y', 'Z <-> Y', 'X <-> Y']
+    """
+    ordered, found = graph.in_canonical_order(), []
+    for edge in _possible_edges(ordered) if violated else ():
+        larger = _changed(ordered, edge)
+
+        def lost(fact: Independence, larger: ADMG = larger) -> bool:
+            return not is_separated(larger, (fact.left,), (fact.right,), fact.given)
+
+        explained = tuple(fact for fact in violated if lost(fact))
+        if explained:
+            found.append((edge, explained, sum(map(lost, held))))
+    found.sort(key=lambda entry: (-len(entry[1]), entry[2]))
+    return tuple(found)
+
+
+def independence_without(graph: ADMG, edge: Edge) -> Independence | None:
+    """Find the independence that the absence of an edge would imply.
+
+    Args:
+        graph: Any diagram.
+        edge: One of `edges_of` it.
+
+    Returns:
+        The two ends, given a minimal set; None if they could not be separated without it either.
+
+    Raises:
+        GraphError: A node is not in the graph.
+
+    Example:
+        >>> from causalppl.graphs import ADMG
+        >>> graph = ADMG.parse("Z -> X -> Y; Z -> Y")
+        >>> print(independence_without(graph, ("Z", "->", "Y")))
+        Z _||_ Y | X
+    """
+    ordered = graph.in_canonical_order()
+    smaller = _changed(ordered, edge)
+    separator = find_minimal_separator(smaller, (edge[2],), (edge[0],))
+    if separator is None:
+        return None
+    return Independence(edge[0], edge[2], ordered.in_order(separator))
+
+
+def _possible_edges(graph: ADMG) -> Iterator[Edge]:
+    for b, later in enumerate(graph.nodes):
+        for a, earlier in enumerate(graph.nodes[:b]):
+            if not graph.parent_masks[b] >> a & 1:
+                yield earlier, "->", later
+                if not graph.ancestor_masks[b] >> a & 1:
+                    yield later, "->", earlier
+            if not graph.sibling_masks[b] >> a & 1:
+                yield earlier, "<->", later
+
+
+def _changed(graph: ADMG, edge: Edge) -> ADMG:
+    """Add an edge, or take it away if it is there."""
+    a, b = (graph.mask((end,)).bit_length() - 1 for end in (edge[0], edge[2]))
+    parents, siblings = list(graph.parent_masks), list(graph.sibling_masks)
+    if edge[1] == "->":
+        parents[b] ^= 1 << a
+    else:
+        siblings[a] ^= 1 << b
+        siblings[b] ^= 1 << a
+    return graph._from_masks(graph.nodes, parents, siblings)
+
+
 # Verma constraints
 
 
@@ -120,7 +236,7 @@ class Fixing:
 
     Attributes:
         node: The variable that is set.
-        given: Its Markov blanket in the law that the step starts from.
+        given: What its conditional law is given, besides what has been set before.
         is_marginal: Whether the variable has no effects left, so that it is summed out instead of
             divided by its conditional law.
     """
@@ -161,6 +277,69 @@ class DormantIndependence:
         inside = ", ".join((self.right, *others))
         given = f" | do({', '.join(self.arguments)})" if self.arguments else ""
         return f"{self.left} _||_ {inside}{given}"
+
+    def contrasts(self, law: Array, weights: Array) -> Array:
+        """Compute how the kernel differs between values of ``left``: not at all, if this holds.
+
+        Args:
+            law: Joint law, shape ``(*batch, *states)``, an axis for each of ``variables``.
+            weights: The law, shape ``states``, with which to average over what is neither an
+                argument nor in the kernel.
+
+        Returns:
+            Shape ``(*batch, contrasts)``.
+        """
+        axis = {name: i - len(self.variables) for i, name in enumerate(self.variables)}
+        random, kernel = dict.fromkeys(self.variables), law
+        for step in self.steps:
+            if step.is_marginal:
+                kernel = kernel.sum(axis[step.node], keepdims=True)
+            else:
+                used = (*step.given, step.node)
+                joint = kernel.sum(tuple(axis[n] for n in random if n not in used), keepdims=True)
+                kernel = kernel / (joint / joint.sum(axis[step.node], keepdims=True))
+            del random[step.node]
+        kept = (self.left, *self.arguments, *self.kernel)
+        others = [n for n in self.variables if n not in kept and kernel.shape[axis[n]] > 1]
+        away = tuple(axis[n] for n in self.variables if n not in others)
+        over = tuple(axis[n] for n in others)
+        kernel = (kernel * weights.sum(away, keepdims=True)).sum(over, keepdims=True)
+        lost = [n for n in self.variables if n not in kept]
+        batch = law.shape[: law.ndim - len(axis)]
+        order = [len(batch) + len(axis) + axis[n] for n in (*kept, *lost)]
+        kernel = kernel.transpose(*range(len(batch)), *order)
+        sizes = kernel.shape[len(batch) : len(batch) + 1 + len(self.arguments)]
+        table = kernel.reshape(*batch, *sizes, -1)
+        first = (*[slice(None)] * len(batch), slice(1))
+        gaps = table[(*first[:-1], slice(1, None))] - table[first]
+        # the last value of the kernel follows from the others
+        return np.asarray(gaps[..., :-1].reshape(*batch, -1))
+
+    def wald(self, counts: Array) -> tuple[float, int]:
+        """Compute how far a table of counts is from the constraint.
+
+        The contrasts are smooth functions of the frequencies, whose covariance is known, so by
+        the delta method Wald's statistic has a chi-squared law in the limit. Half a count is
+        added to each cell, without which the statistic is too large in small samples.
+
+        Args:
+            counts: Shape ``states``, an axis for each of ``variables``.
+
+        Returns:
+            The statistic, and its degrees of freedom.
+        """
+        smoothed = counts + 0.5
+        weights = smoothed / smoothed.sum()
+        law = weights.ravel()
+        # complex steps give derivatives without rounding, for all cells at once
+        steps = (law + 1e-20j * np.eye(law.size)).reshape(-1, *weights.shape)
+        gaps = self.contrasts(weights, weights)
+        slopes = self.contrasts(steps, weights).imag.T * 1e20
+        mean = slopes @ law
+        covariance = ((slopes * law) @ slopes.T - np.outer(mean, mean)) / counts.sum()
+        values, vectors = np.linalg.eigh(covariance)
+        kept = values > 1e-9 * values.max()
+        return float(((vectors.T @ gaps)[kept] ** 2 / values[kept]).sum()), int(kept.sum())
 
 
 def dormant_independences(graph: ADMG) -> tuple[DormantIndependence, ...]:
@@ -206,7 +385,9 @@ def _find_dormant(graph: ADMG, earlier: int, later: int) -> DormantIndependence 
     for gone, kept in ((earlier, later), (later, earlier)):
         if not _is_fixable(graph, gone, random):
             continue
-        step = _fixing(graph, gone, random, is_marginal=False)
+        district = closure(1 << gone, graph.sibling_masks, random)
+        blanket = (district | union(district, graph.parent_masks)) & random & ~(1 << gone)
+        step = Fixing(graph.nodes[gone], graph.names_in_order(blanket), is_marginal=False)
         kernel, rest = _fix(graph, random & ~(1 << gone), 1 << kept)
         arguments = union(kernel, graph.parent_masks) & ~kernel
         if arguments >> gone & 1:
@@ -238,6 +419,7 @@ def _is_fixable(graph: ADMG, node: int, random: int) -> bool:
 
 
 def _fixing(graph: ADMG, node: int, random: int, *, is_marginal: bool) -> Fixing:
-    district = closure(1 << node, graph.sibling_masks, random)
-    blanket = (district | union(district, graph.parent_masks)) & ~(1 << node)
-    return Fixing(graph.nodes[node], graph.names_in_order(blanket), is_marginal)
+    # given all that is no effect of it, not its Markov blanket only: ordinary independences are
+    # tested by themselves
+    given = random & ~closure(1 << node, graph.child_masks, random)
+    return Fixing(graph.nodes[node], graph.names_in_order(given), is_marginal)

@@ -8,6 +8,8 @@ import torch
 from causalppl import ADMG, SCM, Domain, identify, infer, verify, verify_all
 from causalppl.data import Factor
 from causalppl.estimation import ProgramLaw
+from causalppl.estimation.outcome_regression import GFormula
+from causalppl.estimation.weighting import IPW
 from causalppl.exceptions import (
     AssumptionError,
     DataError,
@@ -195,6 +197,62 @@ def test_programs_that_are_not_finite_are_refused_by_site() -> None:
     fixed = SCM(parametric).with_parameters({"p": torch.tensor([0.3])})
     assert verify_all(fixed)
     assert float(ProgramLaw(fixed).law().probability({"X": 1})) == pytest.approx(0.3)
+
+
+def linear() -> None:
+    z = pyro.sample("Z", dist.Normal(0.0, 1.0))
+    x = pyro.sample("X", dist.Bernoulli(logits=z))
+    pyro.sample("Y", dist.Normal(2 * x + z, 1.0))
+
+
+@pytest.mark.parametrize("query", ["ATE(X -> Y)", "E[Y | do(X=1)]", "P(Y > 1 | do(X=0))"])
+def test_other_programs_are_checked_by_samples(query: str) -> None:
+    scm = SCM(linear)
+    method = GFormula(outcome=None) if query.startswith(("ATE", "E")) else IPW()
+    check = verify(identify(scm.graph, query), scm, estimator=method, num_samples=5_000, seed=0)
+    assert check.passed, str(check)
+    assert check.false_alarm == 1e-3
+    assert "from samples" in str(check)
+
+
+def test_a_wrong_formula_is_found_out_by_samples() -> None:
+    scm = SCM(linear)
+    wrong = identify(ADMG.parse("X -> Y; Z"), "ATE(X -> Y)")
+    check = verify(wrong, scm, estimator=GFormula(), num_samples=5_000, seed=0)
+    assert not check
+    assert "differs from the program" in str(check)
+
+
+def test_counterfactuals_of_other_programs_are_asked_of_inference() -> None:
+    scm = SCM(linear)
+    check = verify(
+        identify(scm.graph, "ETT(X -> Y)"), scm, estimator=GFormula(), num_samples=5_000, seed=1
+    )
+    assert check.passed, str(check)
+    assert float(check.program) == pytest.approx(2, abs=0.1)
+
+
+def test_what_cannot_be_checked_by_samples_is_refused() -> None:
+    scm = SCM(linear)
+    estimand = identify(scm.graph, "P(Y | do(X))")
+    with pytest.raises(QueryError, match="leaves X, Y open"):
+        verify(estimand, scm)
+    with pytest.raises(DataError, match="num_samples is 3"):
+        verify(estimand, scm, num_samples=3)
+    with pytest.raises(AssumptionError, match="infinitely many values"):
+        verify(estimand, scm, domains={"trial": scm})
+
+
+@pytest.mark.slow
+def test_a_right_formula_fails_by_samples_as_often_as_stated() -> None:
+    scm = SCM(linear)
+    estimand = identify(scm.graph, "ATE(X -> Y)")
+    checks = [
+        verify(estimand, scm, estimator=GFormula(), num_samples=500, false_alarm=0.1, seed=seed)
+        for seed in range(0, 600, 2)
+    ]
+    # 300 checks at 10 %: between 14 and 48 failures but for a chance of 1e-3
+    assert 14 <= sum(not check for check in checks) <= 48
 
 
 def test_values_that_only_an_intervention_brings_about_are_states() -> None:

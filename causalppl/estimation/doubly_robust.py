@@ -1,0 +1,240 @@
+"""Doubly robust estimators: right in large samples if either of two models is."""
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import expit, logit
+
+from causalppl.estimation.adjustment_design import (
+    AdjustmentDesign,
+    AdjustmentEstimator,
+    Computed,
+    Mean,
+)
+from causalppl.estimation.estimate import Array
+from causalppl.estimation.nuisance import (
+    Features,
+    check_learner,
+    choose_learner,
+    find_folds,
+    name_of,
+)
+from causalppl.estimation.outcome_regression import predict_outcome
+from causalppl.estimation.overlap import (
+    balancing_weights,
+    describe_overlap,
+    overlap_table,
+    warn_of_poor_overlap,
+)
+from causalppl.estimation.weighting import (
+    check_fraction,
+    predict_treatment,
+    rows_to_keep,
+    spread_out,
+)
+from causalppl.exceptions import DataError
+
+__all__ = ["AIPW", "TMLE", "DoublyRobust"]
+
+
+@dataclass(frozen=True)
+class DoublyRobust(AdjustmentEstimator):
+    """What AIPW and TMLE have in common: two models, cross-fitted.
+
+    Attributes:
+        outcome: A regressor or classifier of scikit-learn for the outcome. By default
+            cross-validation chooses among regression on main effects, regression on squares and
+            products, and boosted trees, for each arm.
+        propensity: A classifier of scikit-learn for the treatment; by default chosen likewise.
+        folds: In how many parts to split the rows; each is predicted by models fitted on the
+            others, so that learners may be flexible. 1: models are fitted and used on all rows.
+        pooled: Fit one outcome model for all arms, with indicators of the arms, rather than one
+            for each; so it is when a term names the treatment.
+        clip: Raise chances below this to it.
+        trim: Leave out rows with a chance below this of an arm asked about, then fit anew; the
+            answer is about the rows that stay.
+    """
+
+    outcome: Any = None
+    propensity: Any = None
+    folds: int = 5
+    pooled: bool = False
+    clip: float = 0.01
+    trim: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_learner("outcome", self.outcome)
+        check_learner("propensity", self.propensity, for_classes=True)
+        check_fraction("clip", self.clip)
+        check_fraction("trim", self.trim)
+        if not isinstance(self.folds, int) or self.folds < 1:
+            raise DataError(f"folds is {self.folds!r}; expected a whole number from 1, such as 5")
+
+    def model_assumption(self) -> str:
+        """Say which models must be right."""
+        return (
+            "the model of the outcome or that of the treatment is right (for the interval: both "
+            "come close fast enough)"
+        )
+
+    def check(self, design: AdjustmentDesign) -> None:
+        """Raise if a term is none, or an arm has too few rows for the folds."""
+        _ = Features(design, tuple(self.terms)).treats
+        find_folds(design, self.folds, np.random.default_rng(0))
+
+    def compute(self, design: AdjustmentDesign, rng: np.random.Generator) -> Computed:
+        """Estimate the means of a design."""
+        features = Features(design, tuple(self.terms))
+        learner = self.propensity
+        if learner is None:
+            learner = choose_learner(
+                features.covariates, np.asarray(design.arm, float), rng, classes=True
+            )
+        folds = find_folds(design, self.folds, rng)
+        raw = predict_treatment(design, features, learner, folds)
+        kept = rows_to_keep(design, raw, self.trim)
+        if not kept.all():
+            inner = replace(self, trim=0.0).compute(design.take(kept), rng)
+            return spread_out(inner, kept, self.trim)
+        overlaps = describe_overlap(design, raw)
+        warn_of_poor_overlap(overlaps)
+        pooled = self.pooled or features.treats
+        predicted, names = predict_outcome(
+            design, features, self.outcome, folds, rng, pooled=pooled
+        )
+        propensities = np.maximum(raw, self.clip)
+        parts = []
+        for mean in design.means:
+            guess = predicted[:, mean.arm, design.events.index(mean.event)]
+            weights = balancing_weights(design, propensities, mean)
+            parts.append(self.mean(design, mean, guess, weights))
+        return Computed(
+            np.array([value for value, _ in parts]),
+            np.stack([influence for _, influence in parts], 1),
+            ess=tuple(overlap.ess for overlap in overlaps),
+            diagnostics={
+                **overlap_table(overlaps),
+                "clipped": float((raw < self.clip).any(1).mean()),
+                "folds": self.folds,
+                "outcome model": names,
+                "treatment model": name_of(learner),
+            },
+        )
+
+    @abstractmethod
+    def mean(
+        self, design: AdjustmentDesign, mean: Mean, predicted: Array, weights: Array
+    ) -> tuple[float, Array]:
+        """Estimate one mean, and the influence of each row.
+
+        Args:
+            design: The rows.
+            mean: The mean.
+            predicted: The outcome predicted for each row in the arm of the mean.
+            weights: What the rows of the arm weigh to stand for the population.
+        """
+
+
+@dataclass(frozen=True)
+class AIPW(DoublyRobust):
+    """Augmented inverse probability weighting, cross-fitted: double machine learning.
+
+    The mean of the outcome predicted, corrected by the weighted residuals of the arm, as the
+    efficient influence function says. For ATE this is the interactive model of Chernozhukov et al.
+
+    Attributes:
+        outcome: See `DoublyRobust`, as for all settings.
+
+    References:
+        Robins, Rotnitzky and Zhao (1994); Hahn (1998) for the effect on the treated; Chernozhukov
+        et al. (2018), Double/debiased machine learning for treatment and structural parameters.
+
+    Example:
+        >>> import numpy as np
+        >>> from causalppl.estimation.estimator import Problem
+        >>> from causalppl.data import Table
+        >>> from causalppl.graphs import ADMG
+        >>> from causalppl.identification import identify
+        >>> rng = np.random.default_rng(0)
+        >>> z = rng.normal(size=2000)
+        >>> x = (rng.random(2000) < 1 / (1 + np.exp(-z))) * 1
+        >>> table = Table.from_any({"Z": z, "X": x, "Y": 2.0 * x + z + rng.normal(size=2000)})
+        >>> asked = identify(ADMG.parse("Z -> X -> Y; Z -> Y"), "ATE(X -> Y)")
+        >>> low, high = AIPW().solve(Problem(asked, table), seed=0).interval()
+        >>> bool(low < 2 < high)
+        True
+    """
+
+    name: ClassVar[str] = "AIPW"
+
+    def mean(
+        self, design: AdjustmentDesign, mean: Mean, predicted: Array, weights: Array
+    ) -> tuple[float, Array]:
+        """Estimate one mean by the efficient influence function."""
+        population = design.population(mean) * design.row_weights
+        scores = population * predicted + _residuals(design, mean, predicted, weights)
+        value = float(scores.sum() / population.sum())
+        return value, (scores - value * population) / population.mean()
+
+
+@dataclass(frozen=True)
+class TMLE(DoublyRobust):
+    """Targeted maximum likelihood, cross-fitted.
+
+    Predictions are moved, on the logistic scale between the smallest and the largest outcome, until
+    their weighted residuals in the arm sum to zero; then they are averaged. The estimate therefore
+    stays where outcomes can be.
+
+    Attributes:
+        outcome: See `DoublyRobust`, as for all settings.
+
+    References:
+        van der Laan and Rubin (2006); Gruber and van der Laan (2010) for the logistic scale; Zheng
+        and van der Laan (2011) for cross-fitting.
+
+    Example:
+        >>> TMLE(folds=2).folds
+        2
+    """
+
+    name: ClassVar[str] = "TMLE"
+
+    def mean(
+        self, design: AdjustmentDesign, mean: Mean, predicted: Array, weights: Array
+    ) -> tuple[float, Array]:
+        """Estimate one mean by predictions that solve the efficient influence function."""
+        y = design.response(mean.event)
+        low, high = y[design.observed].min(), y[design.observed].max()
+        if low < high:
+            start = logit(np.clip((predicted - low) / (high - low), 1e-3, 1 - 1e-3))
+            shift = _solve_shift(start, (y - low) / (high - low), weights)
+            predicted = low + (high - low) * expit(start + shift)
+        population = design.population(mean) * design.row_weights
+        value = float(np.average(predicted, weights=population))
+        residuals = _residuals(design, mean, predicted, weights)
+        return value, (population * (predicted - value) + residuals) / population.mean()
+
+
+def _residuals(design: AdjustmentDesign, mean: Mean, predicted: Array, weights: Array) -> Array:
+    return np.asarray(weights * (design.response(mean.event) - predicted))
+
+
+def _solve_shift(start: Array, y: Array, weights: Array) -> float:
+    """Find the shift of the linear predictors at which weighted residuals sum to zero.
+
+    Residuals fall in the shift, and at most 40 either way moves every prediction to its end.
+    """
+    from scipy.optimize import brentq
+
+    rows = weights > 0
+    start, y, weights = start[rows], y[rows], weights[rows]
+
+    def remaining(shift: float) -> float:
+        return float(weights @ (y - expit(start + shift)))
+
+    if remaining(40.0) >= 0:
+        return 40.0
+    return -40.0 if remaining(-40.0) <= 0 else float(brentq(remaining, -40.0, 40.0, xtol=1e-12))

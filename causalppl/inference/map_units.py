@@ -1,0 +1,495 @@
+"""Counterfactuals of the units in files, batch by batch, from Parquet to Parquet.
+
+| name | what it does | paper |
+|---|---|---|
+| `map_units` | stream units through `infer`; resumes where it was stopped | - |
+| `MappedUnits` | what was written, and how to read it | - |
+"""
+
+import hashlib
+import importlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+
+from causalppl.data import Table
+from causalppl.data.counts import find_files
+from causalppl.data.reading import checked_names
+from causalppl.exceptions import CausalPPLError, DataError, MissingExtraError
+from causalppl.inference.engine import Engine
+from causalppl.inference.infer import infer
+from causalppl.inference.posterior import Posterior
+from causalppl.inference.question import read_question
+from causalppl.inference.settings import check_counts
+from causalppl.parallel import ParallelEngine, parallel_map
+from causalppl.programs.scm import SCM
+from causalppl.queries import Contrast, Query
+from causalppl.seeding import fresh_seed, spawn_seeds
+from causalppl.typing import Program
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MappedUnits", "map_units"]
+
+Support: TypeAlias = list[tuple[str, Any]] | None  # names and values, where they are finitely many
+
+_LONGEST_SPAN = 16  # batches read in one go: a row group is decoded from its start
+_MANIFEST = "manifest.json"
+_MOST_STATES = 64  # of a variable whose probabilities are written one by one
+_SAMPLED = 4  # units by which a model is recognised
+
+
+@dataclass(frozen=True)
+class MappedUnits:
+    """The counterfactuals of many units, in files.
+
+    Attributes:
+        rows: Number of units.
+        batches: Number of files.
+        destination: Their folder.
+        seconds: How long this call took.
+        computed: Batches that this call computed; the others were there.
+    """
+
+    rows: int
+    batches: int
+    destination: Path
+    seconds: float
+    computed: int
+
+    @property
+    def files(self) -> list[Path]:
+        """One file for each batch, in the order of the units."""
+        return [_batch_file(self.destination, number) for number in range(self.batches)]
+
+    def to_dataset(self) -> Any:
+        """The files as one Arrow dataset; nothing is read yet."""
+        return _pyarrow("pyarrow.dataset").dataset([str(file) for file in self.files])
+
+    def to_arrow(self, columns: Sequence[str] | None = None) -> Any:
+        """Read all, or some columns, as an Arrow table in the order of the units."""
+        return self.to_dataset().to_table(columns=None if columns is None else list(columns))
+
+    def to_pandas(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+        """Read all, or some columns, as a pandas frame in the order of the units."""
+        return self.to_arrow(columns).to_pandas()
+
+
+def map_units(
+    fitted: SCM | Program,
+    query: str | Query | Contrast,
+    source: "str | PathLike[str]",
+    destination: "str | PathLike[str]",
+    *,
+    columns: Sequence[str] | None = None,
+    keep: Sequence[str] = (),
+    batch_rows: int = 65_536,
+    engine: Engine | None = None,
+    num_draws: int | None = None,
+    seed: int | None = None,
+    parallel: ParallelEngine = "local",
+    num_workers: int = 1,
+    progress: bool | None = None,
+) -> MappedUnits:
+    """Answer a query for every unit of a Parquet file, within bounded memory.
+
+    Each batch of rows goes through ``infer(fitted, query, evidence=batch)`` and becomes one file
+    of ``destination``, which appears whole or not at all. A call that was stopped is taken up by
+    the same call: finished batches are kept. The numbers depend on the arguments alone, not on
+    interruptions, workers or threads: each batch has a seed by its position and runs on one thread.
+    The units do not update the parameters of the model.
+
+    The columns written are ``row`` (the place in the source, from 0), those of ``keep``, and for
+    an expectation, a contrast or a probability ``mean(...)`` and ``sd(...)``; for a law
+    (``"P(Y_{X=0})"``) these of each variable, and ``P(Y=y)`` for each value of a finite one.
+
+    Args:
+        fitted: The model, from ``fit`` or with known parameters; or a Pyro program.
+        query: As for `infer`.
+        source: A Parquet file, a folder of them, or a glob; files are taken in the order of their
+            names.
+        destination: A folder; made where it does not exist.
+        columns: The columns that are evidence; None: all that are sites of the program. A missing
+            value is unobserved for that unit.
+        keep: Columns to copy, such as a key.
+        batch_rows: Rows of a batch.
+        engine: How to infer, see `infer`.
+        num_draws: Draws for each unit, see `infer`.
+        seed: Seed of all draws; None: that of the call that is taken up, else a fresh one.
+        parallel: Who computes batches, see `parallel_map`.
+        num_workers: Number of processes.
+        progress: Show a progress bar; None: only at a terminal or in a notebook.
+
+    Returns:
+        Where the results are.
+
+    Raises:
+        DataError: There is no file or no row, a column is unknown, files differ in types, or the
+            folder holds something else: results of another source, query, seed, batch size or
+            model.
+        MissingExtraError: pyarrow is not installed.
+        QueryError: The query names what is not there.
+
+    Example:
+        >>> import tempfile, pandas as pd, pyro, pyro.distributions as dist
+        >>> def program():
+        ...     x = pyro.sample("X", dist.Normal(0.0, 1.0))
+        ...     return pyro.sample("Y", dist.Normal(2 * x, 1.0))
+        >>> folder = tempfile.mkdtemp()
+        >>> pd.DataFrame({"X": [1.0, 2.0], "Y": [3.0, 3.0]}).to_parquet(f"{folder}/units.parquet")
+        >>> done = map_units(program, "E[Y_{X=0}]", f"{folder}/units.parquet", f"{folder}/out")
+        >>> done.to_pandas()["mean(Y)"].tolist()
+        [1.0, -1.0]
+    """
+    started = time.perf_counter()
+    check_counts(batch_rows=batch_rows)
+    scm = fitted if isinstance(fitted, SCM) else SCM(fitted)
+    files = _Files.of(find_files(source))
+    evidence = _evidence_columns(scm, files, columns)
+    kept = checked_names(keep, dict.fromkeys(files.columns))
+    if "row" in kept:
+        raise DataError("a column to keep is named 'row', as the place in the source is; rename it")
+    supports = _supports(scm, query)
+    wanted = {
+        "format": 1,
+        "query": str(query),
+        "batch_rows": batch_rows,
+        "num_draws": num_draws,
+        "engine": _name_of(engine),
+        "evidence": evidence,
+        "keep": kept,
+        "source": [_fingerprint(path) for path in files.paths],
+        "model": _model_mark(scm),
+    }
+    folder = Path(destination)
+    used_seed = _claim(folder, wanted, seed)
+    options = {"engine": engine, "num_draws": num_draws}
+    job = _Job(scm, query, files, evidence, kept, batch_rows, folder, options, supports)
+    seeds = spawn_seeds(used_seed, job.num_batches)
+    todo = [number for number in range(job.num_batches) if not job.is_done(number)]
+    spans = [[(number, seeds[number]) for number in span] for span in _spans(todo)]
+    parallel_map(job.run, spans, parallel, num_workers=num_workers, progress=progress)
+    for leftover in folder.glob(".*.tmp"):  # of calls that were stopped
+        leftover.unlink(missing_ok=True)
+    seconds = time.perf_counter() - started
+    return MappedUnits(files.num_rows, job.num_batches, folder, seconds, len(todo))
+
+
+def _spans(numbers: Sequence[int]) -> Iterator[list[int]]:
+    """Runs of consecutive numbers, short enough that all workers have some."""
+    longest = min(_LONGEST_SPAN, max(1, len(numbers) // _LONGEST_SPAN))
+    span: list[int] = []
+    for number in numbers:
+        if span and (number != span[-1] + 1 or len(span) == longest):
+            yield span
+            span = []
+        span.append(number)
+    if span:
+        yield span
+
+
+# What is asked.
+
+
+def _evidence_columns(scm: SCM, files: "_Files", columns: Sequence[str] | None) -> list[str]:
+    if columns is not None:
+        return checked_names(columns, dict.fromkeys(files.columns))
+    sites = scm.structure.unit_sites
+    found = [name for name in files.columns if name.split("@")[0] in sites]
+    if not found:
+        raise DataError(
+            f"the files have the columns {', '.join(files.columns)}, none of which is a site; the "
+            f"sites are {', '.join(sites)}; rename the columns"
+        )
+    return found
+
+
+def _supports(scm: SCM, query: str | Query | Contrast) -> dict[str, Support]:
+    """For each result its finite values with their names; None where it is a number."""
+    question = read_question(scm, query, None, has_unit_evidence=True)
+    if question.label:
+        return {question.label: None}
+    return {
+        name: _support(scm, key.rpartition("@")[0] or key)
+        for name, key in question.variables.items()
+    }
+
+
+def _support(scm: SCM, site: str) -> Support:
+    if site in scm.categories:
+        return [(str(label), label) for label in scm.categories[site]]
+    law = scm.laws.get(site)
+    if law is None or len(law.event_shape) or not law.has_enumerate_support:
+        return None
+    try:
+        values = law.enumerate_support(expand=False).flatten().tolist()
+    except NotImplementedError:  # a number of trials that differs between units
+        return None
+    return [(f"{v:g}", v) for v in values] if len(values) <= _MOST_STATES else None
+
+
+# What was begun before.
+
+
+def _claim(folder: Path, wanted: dict[str, Any], seed: int | None) -> int:
+    """Begin in a folder, or go on with what was begun there; returns the seed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / _MANIFEST
+    if path.exists():
+        return _resumed(path, wanted, seed)
+    others = sorted(file.name for file in folder.iterdir() if not file.name.endswith(".tmp"))
+    if others:
+        raise DataError(
+            f"the folder {folder} holds {others[0]!r} and no manifest of an earlier call; expected "
+            "an empty or a new folder"
+        )
+    used_seed = fresh_seed() if seed is None else seed
+    text = json.dumps({"seed": used_seed, **wanted}, indent=1, ensure_ascii=False)
+    with _appearing(path) as hidden:
+        hidden.write_text(text, encoding="utf-8")
+    return used_seed
+
+
+def _resumed(path: Path, wanted: dict[str, Any], seed: int | None) -> int:
+    try:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        used_seed = int(begun["seed"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no manifest ({error}); expected a new folder") from error
+    asked = {"seed": used_seed if seed is None else seed, **wanted}
+    for name, value in asked.items():
+        if begun.get(name) != value and not (name == "model" and _alike(begun.get(name), value)):
+            then, now = (json.dumps(each)[:120] for each in (begun.get(name), value))
+            raise DataError(
+                f"the folder {path.parent} was begun with another {name}: {then}, now {now}; "
+                "expected the same call, or a new folder"
+            )
+    return used_seed
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+    return {"file": path.name, "bytes": path.stat().st_size, "digest": digest}
+
+
+def _model_mark(scm: SCM) -> dict[str, list[float]]:
+    """A few numbers by which a model is known: simulated units, and means of parameters."""
+    units = {name: value.double() for name, value in scm.sample(_SAMPLED, seed=0).items()}
+    means = {f"{name} (mean)": value.double().mean(0) for name, value in scm.parameters.items()}
+    return {k: v.flatten()[:16].tolist() for k, v in sorted({**units, **means}.items())}
+
+
+def _alike(one: Any, other: dict[str, list[float]]) -> bool:
+    """Whether two marks agree up to the rounding of another processor."""
+    return sorted(one or ()) == sorted(other) and all(
+        len(one[name]) == len(value) and np.allclose(one[name], value, rtol=1e-3, atol=1e-6)
+        for name, value in other.items()
+    )
+
+
+def _name_of(engine: Engine | None) -> str | None:
+    text = repr(engine)
+    return None if engine is None else type(engine).__name__ if " at 0x" in text else text
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A hidden file to write; it gets its name when it is whole and on the disk."""
+    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    yield hidden
+    with hidden.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(hidden, path)
+
+
+# The work.
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Parquet files with the same columns, as one sequence of rows."""
+
+    paths: list[Path]
+    rows: list[int]
+    columns: list[str]
+
+    @classmethod
+    def of(cls, paths: list[Path]) -> "_Files":
+        parquet = _pyarrow("pyarrow.parquet")
+        schemas, rows = [], []
+        for path in paths:
+            try:
+                schemas.append(parquet.read_schema(path))
+                rows.append(parquet.read_metadata(path).num_rows)
+            except (OSError, ValueError) as error:
+                raise DataError(f"{path} cannot be read as Parquet ({error})") from error
+            if not schemas[-1].equals(schemas[0]):
+                raise DataError(
+                    f"{paths[0]} and {path} differ in names, order or types of their columns; "
+                    "expected the same in all files"
+                )
+        if sum(rows) == 0:
+            raise DataError(f"{paths[0]} has no rows; expected at least one unit")
+        return cls(paths, rows, list(schemas[0].names))
+
+    @property
+    def num_rows(self) -> int:
+        return sum(self.rows)
+
+    def read(self, columns: list[str], start: int, stop: int, size: int) -> Iterator[Any]:
+        """The rows from ``start`` to ``stop``, as Arrow tables of ``size`` rows or the rest."""
+        arrow = _pyarrow("pyarrow")
+        held: list[Any] = []
+        missing = size
+        for piece in self._pieces(columns, start, stop, size):
+            while len(piece) >= missing:
+                yield arrow.Table.from_batches([*held, piece.slice(0, missing)])
+                held, piece, missing = [], piece.slice(missing), size
+            if len(piece):
+                held, missing = [*held, piece], missing - len(piece)
+        if held:
+            yield arrow.Table.from_batches(held)
+
+    def _pieces(self, columns: list[str], start: int, stop: int, size: int) -> Iterator[Any]:
+        parquet = _pyarrow("pyarrow.parquet")
+        first = 0
+        for path, rows in zip(self.paths, self.rows, strict=True):
+            if first < stop and first + rows > start:
+                with parquet.ParquetFile(path) as file:
+                    yield from _slices(file, columns, start - first, stop - first, size)
+            first += rows
+
+
+def _slices(file: Any, columns: list[str], start: int, stop: int, size: int) -> Iterator[Any]:
+    """Rows of one file; row groups before and after them are not read."""
+    first = 0
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if first < stop and first + rows > start:
+            place = first
+            for batch in file.iter_batches(size, row_groups=[group], columns=columns):
+                low, high = max(start - place, 0), min(stop - place, len(batch))
+                if low < high:
+                    yield batch.slice(low, high - low)
+                place += len(batch)
+        first += rows
+
+
+@dataclass(frozen=True)
+class _Job:
+    scm: SCM
+    query: str | Query | Contrast
+    files: _Files
+    evidence: list[str]
+    keep: list[str]
+    batch_rows: int
+    folder: Path
+    options: dict[str, Any]
+    supports: dict[str, Support]
+
+    @property
+    def num_batches(self) -> int:
+        return -(-self.files.num_rows // self.batch_rows)
+
+    def is_done(self, number: int) -> bool:
+        """Whether a batch was written, whole."""
+        path = _batch_file(self.folder, number)
+        first = number * self.batch_rows
+        expected = min(self.batch_rows, self.files.num_rows - first)
+        try:
+            return bool(_pyarrow("pyarrow.parquet").read_metadata(path).num_rows == expected)
+        except (OSError, ValueError):  # not there, or damaged by the disk
+            return False
+
+    def run(self, span: list[tuple[int, int]]) -> None:
+        """Compute and write consecutive batches, given by their numbers and seeds."""
+        start, stop = span[0][0] * self.batch_rows, (span[-1][0] + 1) * self.batch_rows
+        columns = list(dict.fromkeys([*self.evidence, *self.keep]))
+        with _one_thread():
+            tables = self.files.read(columns, start, stop, self.batch_rows)
+            for (number, seed), table in zip(span, tables, strict=True):
+                results = self._answered(number, table, seed)
+                with _appearing(_batch_file(self.folder, number)) as hidden:
+                    _pyarrow("pyarrow.parquet").write_table(results, hidden)
+
+    def _answered(self, number: int, table: Any, seed: int) -> Any:
+        first = number * self.batch_rows
+        try:
+            posterior = infer(
+                self.scm,
+                self.query,
+                evidence=Table.from_any({name: _filled(table[name]) for name in self.evidence}),
+                update_parameters=False,
+                seed=seed,
+                progress=False,
+                **self.options,
+            )
+        except CausalPPLError as error:
+            error.add_note(f"in map_units, at rows {first} to {first + len(table) - 1}")
+            raise
+        results = {"row": np.arange(first, first + len(table))}
+        results |= {name: table[name] for name in self.keep}
+        for name, support in self.supports.items():
+            results |= _summary(posterior, name, support)
+        said = ("query", "engine", "is_exact", "notes", "seed")
+        about = {name: getattr(posterior, name) for name in said}
+        return _pyarrow("pyarrow").table(results, metadata={"causalppl": json.dumps(about)})
+
+
+def _filled(column: Any) -> Any:
+    """A column as pandas has it; without any value it is of numbers, as text needs categories."""
+    if column.null_count == len(column):
+        return np.full(len(column), np.nan)
+    return column.to_pandas()
+
+
+def _summary(posterior: Posterior, name: str, support: Support) -> dict[str, Any]:
+    """Columns of one variable of a posterior."""
+    law = posterior.law(name)
+    found: dict[str, Any] = {}
+    if support is None or not isinstance(support[0][1], str):  # codes of text have no mean
+        mean, sd = law.mean(), law.sd()
+        for place in np.ndindex(*mean.shape[1:]):
+            entry = name + (f"[{','.join(map(str, place))}]" if place else "")
+            found[f"mean({entry})"] = mean[(slice(None), *place)].cpu().numpy()
+            found[f"sd({entry})"] = sd[(slice(None), *place)].cpu().numpy()
+    for text, value in support or ():
+        found[f"P({name}={text})"] = law.probability(value).cpu().numpy()
+    return found
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums do not depend on the number of cores, and workers do not get in each other's way."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _batch_file(folder: Path, number: int) -> Path:
+    return folder / f"batch-{number:08d}.parquet"
+
+
+def _pyarrow(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{module} cannot be imported ({error}); map_units reads and writes Parquet by it; "
+            'install it with: pip install "causalppl[scale]"'
+        ) from error

@@ -1,0 +1,145 @@
+"""Overlap in numbers, and the warning when it is poor."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+from causalppl.data import Table
+from causalppl.estimation.adjustment_design import AdjustmentDesign, Mean
+from causalppl.estimation.doubly_robust import AIPW, TMLE
+from causalppl.estimation.estimator import Problem
+from causalppl.estimation.overlap import balancing_weights, describe_overlap, effective_size
+from causalppl.estimation.weighting import IPW
+from causalppl.exceptions import AssumptionError, OverlapWarning
+from causalppl.graphs import ADMG
+from causalppl.identification import identify
+
+LOGISTIC = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
+METHODS = [IPW(), AIPW(LinearRegression(), LOGISTIC), TMLE(LinearRegression(), LOGISTIC)]
+
+
+def confounded(strength, num_rows=2000, query="ATE(X -> Y)", seed=0):
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=num_rows)
+    x = (rng.random(num_rows) < expit(strength * z)) * 1
+    data = pd.DataFrame({"Z": z, "X": x, "Y": x + z + rng.normal(size=num_rows)})
+    return Problem(identify(ADMG.parse("Z -> {X, Y}; X -> Y"), query), Table.from_any(data))
+
+
+def test_effective_size_of_equal_weights_is_their_number():
+    assert effective_size(np.full(7, 3.0)) == pytest.approx(7)
+    assert effective_size(np.array([1.0, 0.0, 0.0])) == 1
+    assert effective_size(np.array([3.0, 1.0])) == pytest.approx(16 / 10)
+
+
+def test_weights_are_the_chance_of_the_population_over_that_of_the_arm():
+    design = AdjustmentDesign.from_problem(confounded(1, 50))
+    chances = np.tile([0.8, 0.2], (50, 1))
+    treated = design.arm == 1
+    assert balancing_weights(design, chances, Mean(1)) == pytest.approx(5 * treated)
+    assert balancing_weights(design, chances, Mean(1, seen=0)) == pytest.approx(4 * treated)
+    assert balancing_weights(design, chances, Mean(1, seen=1)) == pytest.approx(1 * treated)
+
+
+def test_weights_balance_the_covariates():
+    problem = confounded(1)
+    design = AdjustmentDesign.from_problem(problem)
+    z = design.table["Z"].numpy().astype(float)
+    chance = expit(z)
+    chances = np.stack([1 - chance, chance], 1)
+    for seen, goal in ((None, z.mean()), (1, z[design.arm == 1].mean())):
+        for arm in (0, 1):
+            weights = balancing_weights(design, chances, Mean(arm, seen=seen))
+            # errors of weighted means are below .07 here: four of them
+            assert np.average(z, weights=weights) == pytest.approx(goal, abs=0.28)
+
+
+def test_a_description_says_how_bad_it_is():
+    design = AdjustmentDesign.from_problem(confounded(0, 100))
+    chances = np.full((100, 2), 0.5)
+    chances[:3] = [[0.995, 0.005]] * 3
+    treated, control = describe_overlap(design, chances)
+    assert (treated.arm, control.arm) == (1, 0)
+    assert treated.rows == (design.arm == 1).sum()
+    assert treated.smallest == 0.005
+    assert treated.rare_share == pytest.approx(0.03)
+    assert treated.is_poor
+    assert not control.is_poor
+    assert "X=1: 3.0% of the population have a chance below 0.01" in str(treated)
+
+
+def test_one_row_with_all_the_weight_is_poor():
+    design = AdjustmentDesign.from_problem(confounded(0, 400))
+    chances = np.full((400, 2), 0.5)
+    first = int(np.flatnonzero(design.arm == 1)[0])
+    chances[first, 1] = 0.02
+    treated, control = describe_overlap(design, chances)
+    assert treated.largest_share > 0.1
+    assert treated.is_poor
+    assert not control.is_poor
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_poor_overlap_warns_with_a_number_and_good_overlap_does_not(method):
+    method.solve(confounded(1), seed=0)
+    with pytest.warns(OverlapWarning, match=r"X=[01]: \d+\.\d% of .* are worth [\d,.]+,"):
+        method.solve(confounded(5), seed=0)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_every_answer_carries_its_overlap(method):
+    found = method.solve(confounded(1), seed=0)
+    sizes = found.diagnostics["effective sample size"]
+    assert set(sizes) == {0, 1}
+    assert found.ess == pytest.approx(4 / sum(1 / size for size in sizes.values()))
+    assert found.ess < found.num_rows
+    assert all(0 < low < high < 1 for low, high in found.diagnostics["propensity range"].values())
+    assert "worth" in found.interpret()
+
+
+def test_the_treated_stand_for_themselves():
+    # all who are treated have counterparts, most of the others have none
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=4000)
+    x = (rng.random(4000) < np.where(z > 1, 0.5, 0.0005)) * 1
+    data = pd.DataFrame({"Z": (z > 1) * 1, "X": x, "Y": x + z})
+    graph = ADMG.parse("Z -> {X, Y}; X -> Y")
+    table = Table.from_any(data)
+    IPW().solve(Problem(identify(graph, "ETT(X -> Y)"), table), seed=0)
+    with pytest.warns(OverlapWarning):
+        IPW().solve(Problem(identify(graph, "ATE(X -> Y)"), table), seed=0)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_trimming_leaves_rows_out_and_says_how_many(method):
+    problem = confounded(5)
+    found = dataclasses.replace(method, trim=0.1).solve(problem, seed=0)
+    assert "of 2,000 rows with a chance of an arm below 0.1 were left out" in found.notes[0]
+    assert abs(float(found) - 1) < 4 * found.standard_error
+    assert (found.influence == 0).any()
+    low, high = found.diagnostics["propensity range"][1]
+    assert low > 0.02
+    assert high < 0.98
+
+
+def test_trimming_everything_is_refused():
+    with pytest.raises(AssumptionError, match=r"trim=0.4\d* leaves no row"):
+        IPW(trim=0.499).solve(confounded(8, 100), seed=0)
+
+
+def test_clipping_bounds_the_weights():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        free = IPW(stabilised=False).solve(confounded(5), seed=0)
+        clipped = IPW(stabilised=False, clip=0.1).solve(confounded(5), seed=0)
+    largest = [
+        max(m for _, m in e.diagnostics["mean and largest weight"].values())
+        for e in (free, clipped)
+    ]
+    assert largest[0] > 10
+    assert largest[1] == pytest.approx(10)
