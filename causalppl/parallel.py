@@ -81,14 +81,17 @@ def parallel_map(
     options: list[dict[str, int]] = [{} for _ in todo]
     if seed is not None:
         options = [{"seed": each} for each in spawn_seeds(seed, len(todo))]
+    if not todo:
+        return []
     results: list[Result] = []
-    with _executor(engine, num_workers) as (submit, window), _bar(len(todo), progress) as bar:
+    calls = _calls(function, engine, num_workers)
+    with calls as (submit, window), _bar(len(todo), progress) as bar:
         waiting: deque[Future[Result]] = deque()
         for item, option in zip(todo, options, strict=True):
             if len(waiting) == window:
                 results.append(_result(waiting, len(results), todo))
                 bar.update()
-            waiting.append(submit(function, item, option))
+            waiting.append(submit(item, option))
         while waiting:
             results.append(_result(waiting, len(results), todo))
             bar.update()
@@ -99,7 +102,7 @@ def _result(waiting: "deque[Future[Result]]", position: int, items: list[Item]) 
     """The next result in order; names the item and drops the other calls where it failed."""
     try:
         return waiting.popleft().result()
-    except Exception as error:
+    except BaseException as error:  # an interruption too: the pool would wait for the others
         for future in waiting:
             future.cancel()
         name = repr(items[position])
@@ -108,29 +111,28 @@ def _result(waiting: "deque[Future[Result]]", position: int, items: list[Item]) 
         raise
 
 
-_Submit: TypeAlias = Callable[[Callable[..., Any], Any, dict[str, int]], "Future[Any]"]
+_Submit: TypeAlias = Callable[[Any, dict[str, int]], "Future[Any]"]
 
 
 @contextmanager
-def _executor(engine: ParallelEngine, num_workers: int) -> Iterator[tuple[_Submit, int]]:
-    """How a call is handed out, and how many may wait."""
+def _calls(
+    function: Callable[..., Any], engine: ParallelEngine, num_workers: int
+) -> Iterator[tuple[_Submit, int]]:
+    """How a call with an item and options is handed out, and how many may wait."""
+    cores = os.cpu_count() or 1
     if isinstance(engine, Executor):
-        yield partial(_submit, engine), _WAITING * max(num_workers, os.cpu_count() or 1)
+        yield _on_executor(function, engine), _WAITING * max(num_workers, cores)
     elif engine == "local" and num_workers == 1:
-        yield _call_here, 1
+        yield partial(_call_here, function), 1
     elif engine == "local":
         # fork would copy locks that other threads hold (torch, pyarrow), and hang
-        threads = max(1, (os.cpu_count() or 1) // num_workers)
-        with ProcessPoolExecutor(
-            num_workers,
-            mp_context=get_context("spawn"),
-            initializer=torch.set_num_threads,
-            initargs=(threads,),
-        ) as pool:
-            yield partial(_submit, pool), _WAITING * num_workers
+        context, threads = get_context("spawn"), max(1, cores // num_workers)
+        pool = ProcessPoolExecutor(num_workers, context, torch.set_num_threads, (threads,))
+        with pool:
+            yield _on_executor(function, pool), _WAITING * num_workers
     elif engine == "ray":
-        with _ray_cluster(num_workers) as (submit, cores):
-            yield submit, _WAITING * cores
+        with _ray_cluster(function, num_workers) as (submit, workers):
+            yield submit, _WAITING * workers
     else:
         raise DataError(
             f"engine is {engine!r}; expected 'local', 'ray' or a concurrent.futures.Executor"
@@ -146,12 +148,11 @@ def _call_here(function: Callable[..., Any], item: Any, options: dict[str, int])
     return future
 
 
-def _submit(
-    pool: Executor, function: Callable[..., Any], item: Any, options: dict[str, int]
-) -> "Future[Any]":
+def _on_executor(function: Callable[..., Any], pool: Executor) -> _Submit:
     if not isinstance(pool, ProcessPoolExecutor):
-        return pool.submit(function, item, **options)
-    return pool.submit(_call_sent, _sent(function), _sent((item, options)))
+        return lambda item, options: pool.submit(function, item, **options)
+    sent = _sent(function)
+    return lambda item, options: pool.submit(_call_sent, sent, _sent((item, options)))
 
 
 def _sent(value: Any) -> bytes:
@@ -176,7 +177,7 @@ def _call_sent(function: bytes, item: bytes) -> Any:
 
 
 @contextmanager
-def _ray_cluster(num_workers: int) -> Iterator[tuple[_Submit, int]]:
+def _ray_cluster(function: Callable[..., Any], num_workers: int) -> Iterator[tuple[_Submit, int]]:
     """Hand calls to Ray; a cluster that was started here is stopped at the end."""
     try:
         ray = importlib.import_module("ray")
@@ -190,12 +191,10 @@ def _ray_cluster(num_workers: int) -> Iterator[tuple[_Submit, int]]:
         ray.init(num_cpus=num_workers, include_dashboard=False, log_to_driver=False)
     try:
         remote = ray.remote(max_retries=0)(_call_sent)
-        kept: dict[int, Any] = {}  # one copy of the function in the cluster
+        sent = ray.put(_sent(function))  # one copy in the cluster
 
-        def submit(function: Callable[..., Any], item: Any, options: dict[str, int]) -> Any:
-            if id(function) not in kept:
-                kept[id(function)] = ray.put(_sent(function))
-            return _RayFuture(remote.remote(kept[id(function)], _sent((item, options))), ray)
+        def submit(item: Any, options: dict[str, int]) -> "Future[Any]":
+            return _RayFuture(remote.remote(sent, _sent((item, options))), ray)
 
         yield submit, max(1, int(ray.cluster_resources().get("CPU", 1)))
     finally:

@@ -41,8 +41,8 @@ _LARGEST_TABLE = 2**26  # cells of a factor; half a gibibyte
 _LARGEST_SUM = 2**62
 _LARGEST_EXACT = 2**53  # as in a table: integers up to here are exact in float64
 _LIMB = 2.0**30
-_HEAD = 100_000  # rows that are looked at before a file is read whole
-_MEMORY = "256MB"  # of DuckDB; beyond it spills to disk
+_HEAD = 20_000  # rows that are looked at before a file is read whole
+_SETTINGS = {"memory_limit": "256MB", "preserve_insertion_order": False}  # beyond: to disk
 _READERS = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "csv", "txt": "csv"}
 _KINDS = "all to be Parquet (.parquet, .pq) or all text (.csv, .tsv, .txt, with .gz or without)"
 _INTEGERS = ("tinyint", "smallint", "integer", "bigint", "hugeint")
@@ -344,7 +344,7 @@ def _encoded(name: str, values: Any) -> tuple[Codes, list[Value]]:
     except TypeError as error:
         raise DataError(f"column {name!r} cannot be counted ({error}){_ASKED}") from None
     # the shortest text of a single-precision 0.1 is 0.1, which its double is not
-    short = found.dtype in ("float16", "float32")
+    short = str(found.dtype).lower() in ("float16", "float32")
     states = [float(str(value)) for value in np.asarray(found)] if short else found.tolist()
     return np.where(mask, -1, np.asarray(codes, dtype=np.int64)), states
 
@@ -428,9 +428,9 @@ def _relation_of(files: Sequence[Path], needed: Sequence[str]) -> Iterator[Any]:
     if len(readers) > 1 or None in readers:
         raise DataError(f"the files are of the kinds {listed(sorted(kinds))}; expected {_KINDS}")
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"memory_limit": _MEMORY, "temp_directory": folder}
-        with duckdb.connect(config={**settings, "preserve_insertion_order": False}) as connection:
-            read = getattr(connection, f"read_{_READERS[kinds.pop()]}")
+        with duckdb.connect(config={**_SETTINGS, "temp_directory": folder}) as connection:
+            connection.execute("SET enable_progress_bar = false")  # it writes to standard output
+            read = getattr(connection, f"read_{readers.pop()}")
             try:
                 parts = {str(file): _types(read(str(file))) for file in files}
                 _check_alike(parts, needed)

@@ -217,7 +217,7 @@ class AdjustmentEstimator(Estimator):
 
     Attributes:
         covariates: What to adjust for instead of the formula's covariates; must be an adjustment
-            set of the diagram.
+            set of the diagram. The table must hold them.
         terms: Terms of the models beside the covariates themselves: powers and products such as
             ``"age^2"`` and ``"age*sex"``. A term that names the treatment enters the outcome model
             only, which is then one model for all arms.
@@ -320,8 +320,12 @@ class AdjustmentEstimator(Estimator):
 def _described(estimator: AdjustmentEstimator) -> str:
     """Its name, with the settings that differ from the defaults."""
     given = [(f.name, getattr(estimator, f.name), f.default) for f in fields(estimator)]
-    changed = ", ".join(f"{name}={value}" for name, value, usual in given if value is not usual)
-    return f"{estimator.name} ({' '.join(changed.split())})" if changed else estimator.name
+    listed = [
+        f"{name}={', '.join(value) if isinstance(value, tuple) else value}"
+        for name, value, usual in given
+        if value is not usual
+    ]
+    return f"{estimator.name} ({'; '.join(listed)})" if listed else estimator.name
 
 
 def _assumptions(design: AdjustmentDesign) -> tuple[str, ...]:

@@ -15,7 +15,14 @@ from causalppl.identification import Estimand
 from causalppl.identification.expression import Probability, walk
 from causalppl.queries import Value
 
-__all__ = ["OBSERVED", "Contingency", "find_not_discrete", "leaves_by_source", "occurring"]
+__all__ = [
+    "OBSERVED",
+    "Contingency",
+    "columns_by_source",
+    "find_not_discrete",
+    "leaves_by_source",
+    "occurring",
+]
 
 Array: TypeAlias = NDArray[np.float64]
 Codes: TypeAlias = NDArray[np.int64]
@@ -54,8 +61,8 @@ class Contingency:
     def of(cls, problem: Problem) -> "Contingency":
         """Read the columns that the formula needs."""
         read = {
-            key: {name: _coded(table.column(name)) for name in names}
-            for key, (table, names) in _columns(problem).items()
+            key: {name: _coded(_table(problem, key).column(name)) for name in names}
+            for key, names in columns_by_source(problem.estimand).items()
         }
         found: dict[str, list[tuple[Value, ...]]] = {}
         for columns in read.values():
@@ -102,16 +109,26 @@ def leaves_by_source(estimand: Estimand) -> dict[SourceKey, list[Probability]]:
     return found
 
 
+def columns_by_source(estimand: Estimand) -> dict[SourceKey, list[str]]:
+    """List the columns that the formula names, in the diagram's order, by source."""
+    found = {}
+    for key, leaves in leaves_by_source(estimand).items():
+        named = {s.variable for leaf in leaves for s in (*leaf.outcomes, *leaf.given, *leaf.do)}
+        found[key] = [name for name in estimand.graph.nodes if name in named]
+    return found
+
+
 def find_not_discrete(problem: Problem) -> str | None:
     """Say which column has too many values to be counted one by one; None if there is none.
 
     Text, booleans and categories are discrete; numbers are if they take at most 20 values.
     """
-    for table, names in _columns(problem).values():
+    for source, names in columns_by_source(problem.estimand).items():
         for name in names:
-            if table.column(name).values.dim() > 1:
+            column = _table(problem, source).column(name)
+            if column.values.dim() > 1:
                 return f"{name} holds several numbers per row"
-            if occurring(table.column(name)) is None:
+            if occurring(column) is None:
                 return (
                     f"{name} has more than {MOST_VALUES} values; bin it, or turn its values into "
                     "text if they are names"
@@ -121,22 +138,19 @@ def find_not_discrete(problem: Problem) -> str | None:
 
 def occurring(column: Column) -> tuple[Value, ...] | None:
     """List the values of a column that occur; None for numbers with more than 20 values."""
-    if column.categories is not None:
-        return _coded(column)[0]
-    few, whole = column.values[:_LOOKED_AT], column.values
-    if column.values.dim() > 1 or any(len(v.unique()) > MOST_VALUES for v in (few, whole)):
-        return None
+    import pandas as pd
+
+    if column.categories is None:
+        if column.values.dim() > 1:
+            return None
+        numbers = column.values.numpy()
+        if any(len(pd.unique(part)) > MOST_VALUES for part in (numbers[:_LOOKED_AT], numbers)):
+            return None
     return _coded(column)[0]
 
 
-def _columns(problem: Problem) -> dict[SourceKey, tuple[Table, list[str]]]:
-    """For each source that the formula uses, its table and the columns in the diagram's order."""
-    found = {}
-    for key, leaves in leaves_by_source(problem.estimand).items():
-        table = problem.table if key == OBSERVED else problem.sources[key]
-        needed = {s.variable for leaf in leaves for s in (*leaf.outcomes, *leaf.given, *leaf.do)}
-        found[key] = table, [name for name in problem.estimand.graph.nodes if name in needed]
-    return found
+def _table(problem: Problem, source: SourceKey) -> Table:
+    return problem.table if source == OBSERVED else problem.sources[source]
 
 
 def _coded(column: Column) -> tuple[tuple[Value, ...], Codes]:

@@ -27,6 +27,7 @@ from causalppl.exceptions import AssumptionError, DataError, OverlapWarning
 from causalppl.identification.expression import Level, Probability, walk
 from causalppl.inference.progress import progress_bar
 from causalppl.queries import Query, Value
+from causalppl.seeding import spawn_seeds
 
 __all__ = ["Dirichlet"]
 
@@ -49,7 +50,9 @@ class Dirichlet(Estimator):
     The prior weighs as much as ``concentration`` rows in all, however many cells there are, spread
     evenly over them on average. It decides where there are no rows: what share of the answer rests
     on strata never seen is reported (``diagnostics["unseen_share"]``), the interval is as wide as
-    this ignorance, from 5 % on a warning says so, and above 30 % the estimator refuses.
+    this ignorance, from 5 % on a warning says so, and above 20 % the estimator refuses. It refuses
+    too where more than 20 % of the variance (``diagnostics["thin_share"]``) comes from strata of
+    one to three rows, so that no interval could be trusted.
 
     Attributes:
         concentration: The weight of the prior, in rows.
@@ -138,6 +141,7 @@ class Dirichlet(Estimator):
                 "plug_in": posterior.plug_in().detach().numpy(),
                 "unseen_share": reliance.share,
                 "unseen": reliance.strata,
+                "thin_share": reliance.lacking(draws),
                 "seed": seed,
             },
         )
@@ -188,15 +192,14 @@ class _Posterior:
         return find_reliance(self._answer(tables, 1)[0], leaves, self.data, scale)
 
     def lacking(self, settings: Dirichlet, reliance: Reliance) -> float:
-        """Return the largest share of the variance that draws lack, by a pilot."""
+        """Find the largest share of the variance that draws lack, by a pilot."""
         if not reliance.missing.any():
             return 0.0
-        pilot = self.draw(replace(settings, num_draws=_PILOT), 0, progress=False)
-        return float((reliance.missing / (reliance.missing + pilot.var(axis=0) + 1e-300)).max())
+        return reliance.lacking(self.draw(replace(settings, num_draws=_PILOT), 0, progress=False))
 
     def draw(self, settings: Dirichlet, seed: int, *, progress: bool) -> np.ndarray[Any, Any]:
         """Compute the formula on draws of the laws, shape ``(draws, *axes)``."""
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(spawn_seeds(seed, 1)[0])
         cells = [self.data.cells((*s.do, *s.names)) for s in self.scopes.values()]
         at_once = max(1, _AT_ONCE // max(cells, default=1))
         found = []

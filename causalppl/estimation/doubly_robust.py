@@ -20,6 +20,7 @@ from causalppl.estimation.nuisance import (
     choose_learner,
     find_folds,
     name_of,
+    numbers,
 )
 from causalppl.estimation.outcome_regression import predict_outcome
 from causalppl.estimation.overlap import (
@@ -99,7 +100,7 @@ class DoublyRobust(AdjustmentEstimator):
         if not kept.all():
             inner = replace(self, trim=0.0).compute(design.take(kept), rng)
             return spread_out(inner, kept, self.trim)
-        overlaps = describe_overlap(design, raw)
+        overlaps = describe_overlap(design, raw, clip=self.clip)
         warn_of_poor_overlap(overlaps)
         pooled = self.pooled or features.treats
         predicted, names = predict_outcome(
@@ -111,13 +112,21 @@ class DoublyRobust(AdjustmentEstimator):
             guess = predicted[:, mean.arm, design.events.index(mean.event)]
             weights = balancing_weights(design, propensities, mean)
             parts.append(self.mean(design, mean, guess, weights))
-        return Computed(
+        values, influence = _with_unit_mass(
+            design,
             np.array([value for value, _ in parts]),
             np.stack([influence for _, influence in parts], 1),
+        )
+        clipped = float((raw[:, list(design.asked_arms)] < self.clip).any(1).mean())
+        note = f"in {clipped:.1%} of the rows a chance below {self.clip:g} was raised to it"
+        return Computed(
+            values,
+            influence,
             ess=tuple(overlap.ess for overlap in overlaps),
+            notes=(note,) if clipped else (),
             diagnostics={
                 **overlap_table(overlaps),
-                "clipped": float((raw < self.clip).any(1).mean()),
+                "clipped": clipped,
                 "folds": self.folds,
                 "outcome model": names,
                 "treatment model": name_of(learner),
@@ -159,11 +168,11 @@ class AIPW(DoublyRobust):
         >>> from causalppl.graphs import ADMG
         >>> from causalppl.identification import identify
         >>> rng = np.random.default_rng(0)
-        >>> z = rng.normal(size=2000)
-        >>> x = (rng.random(2000) < 1 / (1 + np.exp(-z))) * 1
-        >>> table = Table.from_any({"Z": z, "X": x, "Y": 2.0 * x + z + rng.normal(size=2000)})
+        >>> z = rng.normal(size=400)
+        >>> x = (rng.random(400) < 1 / (1 + np.exp(-z))) * 1
+        >>> table = Table.from_any({"Z": z, "X": x, "Y": 2.0 * x + z + rng.normal(size=400)})
         >>> asked = identify(ADMG.parse("Z -> X -> Y; Z -> Y"), "ATE(X -> Y)")
-        >>> low, high = AIPW().solve(Problem(asked, table), seed=0).interval()
+        >>> low, high = AIPW(folds=2).solve(Problem(asked, table), seed=0).interval()
         >>> bool(low < 2 < high)
         True
     """
@@ -216,6 +225,28 @@ class TMLE(DoublyRobust):
         value = float(np.average(predicted, weights=population))
         residuals = _residuals(design, mean, predicted, weights)
         return value, (population * (predicted - value) + residuals) / population.mean()
+
+
+def _with_unit_mass(
+    design: AdjustmentDesign, values: Array, influence: Array
+) -> tuple[Array, Array]:
+    """Divide probabilities of all states of the outcome by their sum, which is near one.
+
+    AIPW's sum is one already; TMLE moves each probability by itself.
+    """
+    states = set(numbers(design.table, design.outcome)[design.observed].tolist())
+    groups: dict[Mean, list[int]] = {}
+    for number, mean in enumerate(design.means):
+        groups.setdefault(mean._replace(event=()), []).append(number)
+    for group in groups.values():
+        events = [design.means[number].event for number in group]
+        asked = {bound for event in events for op, bound in event if op == "="}
+        if asked == states and all(len(event) == 1 for event in events):
+            mass = values[group].sum()
+            moved = influence[:, group].sum(1, keepdims=True) * (values[group] / mass)
+            influence[:, group] = (influence[:, group] - moved) / mass
+            values[group] = values[group] / mass
+    return values, influence
 
 
 def _residuals(design: AdjustmentDesign, mean: Mean, predicted: Array, weights: Array) -> Array:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from causalppl.exceptions import DataError
 from causalppl.identification import Estimand
@@ -79,10 +79,21 @@ class Estimate:
         shape = tuple(len(states) for states in self.axes.values())
         if self.values.shape != shape:
             raise DataError(f"values have shape {self.values.shape}; expected {shape}, as the axes")
-        if self.error is not None:
-            object.__setattr__(self, "error", np.broadcast_to(self.error, shape))
         if not np.isfinite(self.values).all():
             raise DataError(f"the estimate of {self.query} by {self.method} is not finite")
+        if self.error is not None:
+            self._check_error(shape)
+        if self.draws is not None and self.draws.shape[1:] != shape:
+            wanted = f"({', '.join(['draws', *map(str, shape)])}{'' if shape else ','})"
+            raise DataError(f"draws have shape {self.draws.shape}; expected {wanted}")
+
+    def _check_error(self, shape: tuple[int, ...]) -> None:
+        error = np.asarray(self.error, dtype=float)
+        object.__setattr__(self, "error", error)
+        if error.shape != shape:
+            raise DataError(f"errors have shape {error.shape}; expected {shape}, as the values")
+        if not np.isfinite(error).all():
+            raise DataError(f"standard errors of {self.query} by {self.method} are not finite")
 
     def __float__(self) -> float:
         if self.axes:
@@ -133,14 +144,16 @@ class Estimate:
             prob: The probability that the interval is meant to hold.
 
         Raises:
-            DataError: ``prob`` is not between 0 and 1.
+            DataError: ``prob`` is not between 0 and 1, or the method gives no spread.
         """
+        if self.error is None and self.draws is None:
+            raise DataError(f"{self.method} gave neither errors nor draws; there is no interval")
         if not 0 < prob < 1:
             raise DataError(f"prob is {prob!r}; expected a number between 0 and 1, such as 0.95")
         if self.draws is not None:
             low, high = np.quantile(self.draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
             return np.asarray(low), np.asarray(high)
-        half = norm.ppf((1 + prob) / 2) * self.standard_error
+        half = ndtri((1 + prob) / 2) * self.standard_error
         return np.asarray(self.values - half), np.asarray(self.values + half)
 
     def summary(self, prob: float = 0.95) -> "pd.DataFrame":

@@ -1,6 +1,6 @@
 """Formulas evaluated on exact tables of probabilities."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -26,7 +26,7 @@ from causalppl.identification.expression import (
     Zero,
     walk,
 )
-from causalppl.queries import Value
+from causalppl.queries import Contrast, Value
 from causalppl.queries.terms import HOLDS
 
 __all__ = ["Law", "SourceKey", "evaluate"]
@@ -86,8 +86,8 @@ def evaluate(
 
 def is_number(estimand: Estimand) -> bool:
     """Whether the answer is an expectation or a contrast, which can be negative."""
-    is_combined = isinstance(estimand.body, Combination)
-    return is_combined or getattr(estimand.query, "kind", "P") == "E"
+    query = estimand.query
+    return isinstance(query, Contrast) or query.kind == "E"
 
 
 def expectation(estimand: Estimand, tables: "Tables") -> Tensor:
@@ -117,8 +117,9 @@ def _number(node: Node, tables: "Tables", estimand: Estimand) -> Tensor:
 class Tables:
     """The table of each node, by the names of its free symbols.
 
-    Undefined probabilities (0/0) are filled in two ways, along a leading axis of length two; what
-    agrees at the end did not depend on them.
+    Undefined probabilities (0/0) are filled at random in two ways, along a leading axis of length
+    two; what agrees at the end did not depend on them. No two fillings are alike, so that they do
+    not cancel.
     """
 
     laws: Mapping[SourceKey, Law]
@@ -128,6 +129,7 @@ class Tables:
 
     def __post_init__(self) -> None:
         self._undefined: set[str] = set()
+        self._num_fillings = 0
         self._known: dict[int, Factor] = {}
         self._leaves: dict[object, Factor] = {}
         self._factors = {key: _as_factors(key, law) for key, law in self.laws.items()}
@@ -232,7 +234,7 @@ class Tables:
         rest = names[: len(node.outcomes)]
         if not node.given:
             return joint
-        return self._ratio(joint, joint.marginalise(rest), f"P({', '.join(rest)}) given")
+        return self._ratio(joint, joint.marginalise(rest), f"P({', '.join(rest)}) given", rest)
 
     def _law(self, node: Probability) -> tuple[Factor, ...]:
         key = node.domain, frozenset(symbol.variable for symbol in node.do)
@@ -261,7 +263,9 @@ class Tables:
         states = {str(symbols[name]): cut.states[name] for name in cut.names}
         return Factor(names, cut.values, states)
 
-    def _ratio(self, above: Factor, below: Factor, what: str) -> Factor:
+    def _ratio(
+        self, above: Factor, below: Factor, what: str, outcomes: Sequence[str] = ()
+    ) -> Factor:
         keep = tuple(dict.fromkeys((*above.names, *below.names)))
         top, bottom = above._spread(keep), below._spread(keep)
         states = {**above.states, **below.states}
@@ -273,9 +277,17 @@ class Tables:
         empty = empty.expand(torch.broadcast_shapes(empty.shape, values.shape))
         if values.dim() == len(keep):
             values, empty = values.expand(2, *values.shape), empty.expand(2, *empty.shape)
-        fill = torch.tensor([0.25, 0.75], dtype=values.dtype, device=values.device)
-        fill = fill.reshape(2, *([1] * len(keep)))
+        fill = self._filling(values, [keep.index(name) + 1 for name in outcomes])
         return Factor(keep, torch.where(empty, fill, values), states)
+
+    def _filling(self, like: Tensor, outcomes: list[int]) -> Tensor:
+        """Draw what stands for undefined numbers: laws, where the outcomes' axes are known."""
+        self._num_fillings += 1
+        generator = torch.Generator().manual_seed(self._num_fillings)
+        drawn = 0.1 + 0.8 * torch.rand(like.shape, generator=generator, dtype=like.dtype)
+        if outcomes:
+            drawn = drawn / drawn.sum(outcomes, keepdim=True)
+        return drawn.to(like.device)
 
     def _report(self, below: Factor, what: str) -> None:
         values = below.values if not below.batch_shape else below.values[0]

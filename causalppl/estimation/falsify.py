@@ -1,6 +1,6 @@
 """Does the data contradict the diagram? Every independence that it implies is put to a test."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CheckedIndependence",
-    "EdgeCheck",
     "Falsification",
     "GraphComparison",
     "PermutationBaseline",
@@ -47,15 +46,13 @@ __all__ = [
 ]
 
 Array: TypeAlias = NDArray[np.float64]
+Codes: TypeAlias = NDArray[np.int64]
 Fact: TypeAlias = Independence | DormantIndependence
 Adjust: TypeAlias = Callable[[Array], Array]
 
 
 def holm(p_values: Array) -> Array:
-    """Adjust p-values so that the chance of any false alarm is at most the level.
-
-    References:
-        Holm (1979), A simple sequentially rejective multiple test procedure.
+    """Adjust p-values so that the chance of any false alarm is at most the level (Holm 1979).
 
     Example:
         >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
@@ -69,12 +66,9 @@ def holm(p_values: Array) -> Array:
 
 
 def benjamini_hochberg(p_values: Array) -> Array:
-    """Adjust p-values so that the expected share of false alarms among alarms is at most the level.
+    """Adjust p-values so that the expected share of false alarms among alarms is at most a level.
 
-    Holds for independent tests and under positive dependence.
-
-    References:
-        Benjamini and Hochberg (1995), Controlling the false discovery rate.
+    For independent tests and under positive dependence (Benjamini and Hochberg 1995).
 
     Example:
         >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03])).tolist()
@@ -95,28 +89,13 @@ class CheckedIndependence:
         fact: What the diagram implies: an independence, or a Verma constraint.
         result: The test.
         adjusted: Its p-value, adjusted for the number of tests.
-        is_violated: Whether that is at or below the level.
+        is_violated: Whether that is at most the level.
     """
 
     fact: Fact
     result: IndependenceResult
     adjusted: float
     is_violated: bool
-
-
-@dataclass(frozen=True)
-class EdgeCheck:
-    """One edge, and whether the data need it.
-
-    Attributes:
-        edge: The edge.
-        fact: The independence that its absence would imply; None if it would imply none.
-        result: The test of that; None if there is none or it could not be made.
-    """
-
-    edge: Edge
-    fact: Independence | None
-    result: IndependenceResult | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,11 +105,11 @@ class PermutationBaseline:
     Attributes:
         violations: How many of its independences are violated, each tested at the level.
         permuted: The same for each permutation.
-        equivalent: How many permutations imply nothing that the diagram does not imply.
+        equivalent: How many permutations imply nothing that the diagram does not.
     """
 
     violations: int
-    permuted: NDArray[np.int64]
+    permuted: Codes
     equivalent: int
 
     @property
@@ -152,7 +131,8 @@ class Falsification:
         graph: The diagram.
         checks: The independences that were tested.
         skipped: Those that could not be, and why.
-        edges: For each edge, whether the data need it.
+        edges: For each edge that can be tested, the independence that its absence would imply: the
+            data need the edge if that is violated. These tests are not adjusted.
         level: The level of the tests.
         adjust: The adjustment for their number that the verdicts use.
         baseline: The comparison with random diagrams; None if it was not asked for.
@@ -169,7 +149,7 @@ class Falsification:
     graph: ADMG
     checks: tuple[CheckedIndependence, ...]
     skipped: Mapping[Fact, str]
-    edges: tuple[EdgeCheck, ...]
+    edges: Mapping[Edge, CheckedIndependence]
     level: float
     adjust: Adjust
     baseline: PermutationBaseline | None = None
@@ -177,7 +157,8 @@ class Falsification:
     @property
     def violations(self) -> tuple[CheckedIndependence, ...]:
         """The independences that the data contradict, the clearest first."""
-        return tuple(sorted((c for c in self.checks if c.is_violated), key=_p_value))
+        found = (check for check in self.checks if check.is_violated)
+        return tuple(sorted(found, key=lambda check: check.result.p_value))
 
     @property
     def passed(self) -> bool:
@@ -191,7 +172,8 @@ class Falsification:
         """Return a table with a row for each implied independence, skipped ones included."""
         import pandas as pd
 
-        p = np.array([_p_value(check) for check in self.checks])
+        p = np.array([check.result.p_value for check in self.checks])
+        both = holm(p), benjamini_hochberg(p)
         rows = [
             {
                 "independence": str(check.fact),
@@ -204,22 +186,20 @@ class Falsification:
                 "p_bh": by_bh,
                 "verdict": "violated" if check.is_violated else "not violated",
             }
-            for check, by_holm, by_bh in zip(
-                self.checks, holm(p), benjamini_hochberg(p), strict=True
-            )
+            for check, by_holm, by_bh in zip(self.checks, *both, strict=True)
         ]
         rows += [
             {"independence": str(fact), "rows": 0, "verdict": f"not tested: {reason}"}
             for fact, reason in self.skipped.items()
         ]
-        columns = "independence test statistic effect rows p p_holm p_bh verdict".split()
-        return pd.DataFrame(rows, columns=columns).set_index("independence")
+        names = "independence test statistic effect rows p p_holm p_bh verdict".split()
+        return pd.DataFrame(rows, columns=names).set_index("independence")
 
     def suggested_edges(self) -> "pd.DataFrame":
         """Return a table of edges whose addition would explain violated independences.
 
-        Indexed by edge; ``explains`` of the ``violated``, and ``gives_up``: how many independences
-        that were not violated the larger diagram would no longer imply.
+        ``gives_up``: how many of the other independences the larger diagram would not imply. Verma
+        constraints are not looked at.
         """
         import pandas as pd
 
@@ -234,13 +214,8 @@ class Falsification:
         return pd.DataFrame(rows, index=index, columns=["explains", "violated", "gives_up"])
 
     def droppable_edges(self) -> tuple[Edge, ...]:
-        """List the edges that the data do not show to be needed.
-
-        The independence that the edge's absence would imply was tested at the level, without
-        adjustment, and not rejected. Edges that no independence tells of are not listed.
-        """
-        tested = ((e.edge, e.result) for e in self.edges)
-        return tuple(edge for edge, result in tested if result and result.p_value > self.level)
+        """List the edges that the data do not show to be needed; see ``edges``."""
+        return tuple(edge for edge, check in self.edges.items() if not check.is_violated)
 
     def interpret(self) -> str:
         """Say in plain words what was tested and what came of it."""
@@ -265,17 +240,18 @@ class Falsification:
     def _verdict(self) -> str:
         if not self.checks:
             return "The diagram implies nothing that was tested: no data could contradict it."
+        method = getattr(self.adjust, "__name__", repr(self.adjust)).replace("_", " ").title()
         count, rows = len(self.checks), max(check.result.num_rows for check in self.checks)
         tested = f"{count} implied constraint{'s' if count > 1 else ''} on up to {rows:,} rows"
         if self.passed:
             return (
                 f"The data do not contradict the diagram: none of {tested} is violated at level "
-                f"{self.level:g} ({_method(self.adjust)}). That does not prove it right."
+                f"{self.level:g} ({method}). That does not prove it right."
             )
         worst = self.violations[0]
         return (
-            f"The data contradict the diagram: of {tested}, {len(self.violations)} are violated at "
-            f"level {self.level:g} ({_method(self.adjust)}), most clearly {worst.fact} "
+            f"The data contradict the diagram: of {tested}, {len(self.violations)} violated at "
+            f"level {self.level:g} ({method}), most clearly {worst.fact} "
             f"(adjusted p = {worst.adjusted:.2g})."
         )
 
@@ -295,14 +271,6 @@ class Falsification:
         return f"<p>{escape(self.interpret())}</p>{self.summary().to_html()}"
 
 
-def _p_value(check: CheckedIndependence) -> float:
-    return check.result.p_value
-
-
-def _method(adjust: Adjust) -> str:
-    return getattr(adjust, "__name__", repr(adjust)).replace("_", " ").title()
-
-
 def falsify(
     model: ADMG | SCM | Program,
     data: Any,
@@ -320,7 +288,7 @@ def falsify(
 
     With the default adjustment the chance of contradicting a true diagram is at most the level,
     as far as each test is valid: `choose_test` says which is taken, and tests state their
-    conditions. A diagram that is not contradicted need not be true; equivalent ones never are.
+    conditions. A diagram that is not contradicted need not be true.
 
     Args:
         model: A diagram, or a program whose diagram over its observed sites is meant.
@@ -342,8 +310,8 @@ def falsify(
         The report; true if the diagram is not contradicted.
 
     Raises:
-        DataError: A column is missing, or not one of the implied constraints could be tested.
-        GraphError: An independence names what is not in the diagram.
+        DataError: A column is missing, or there are independences and none could be tested.
+        GraphError: An independence is not implied by the diagram.
 
     References:
         Eulig et al. (2023), Toward falsifying causal graphs using a permutation-based test.
@@ -356,7 +324,7 @@ def falsify(
         >>> bool(falsify(ADMG.parse("X -> Z -> Y"), data))
         True
         >>> print(falsify(ADMG.parse("X -> Z <- Y"), data).interpret())
-        The data contradict the diagram: of 1 implied constraint on up to 500 rows, 1 are ...
+        The data contradict the diagram: of 1 implied constraint on up to 500 rows, 1 violated ...
     """
     if not 0 < level < 1:
         raise DataError(f"level is {level!r}; expected a number between 0 and 1, such as 0.05")
@@ -365,13 +333,14 @@ def falsify(
     graph = _graph_of(model).in_canonical_order()
     asked = tuple(markov_basis(graph) if independences is None else independences)
     for fact in asked:
-        graph.mask((fact.left, fact.right, *fact.given))
+        if not is_separated(graph, fact.left, fact.right, fact.given):
+            raise GraphError(f"{fact} does not follow from the diagram; expected what it implies")
     tester = _Tester(Sample(data, graph.nodes), test)
     facts: list[Fact] = [*asked, *(dormant_independences(graph) if verma else ())]
     outcomes = {fact: tester.run(fact) for fact in dict.fromkeys(facts)}
     found = {fact: r for fact, r in outcomes.items() if isinstance(r, IndependenceResult)}
     skipped = {fact: reason for fact, reason in outcomes.items() if isinstance(reason, str)}
-    if skipped and not found:
+    if asked and not found:
         first, reason = next(iter(skipped.items()))
         raise DataError(f"none of {len(skipped)} constraints could be tested; {first}: {reason}")
     adjusted = adjust(np.array([result.p_value for result in found.values()]))
@@ -379,11 +348,12 @@ def falsify(
         CheckedIndependence(fact, result, float(p), bool(p <= level))
         for (fact, result), p in zip(found.items(), adjusted, strict=True)
     ]
-    edges = tuple(_check_edge(graph, edge, tester) for edge in edges_of(graph))
+    absent = {edge: independence_without(graph, edge) for edge in edges_of(graph)}
+    edges = {edge: c for edge, fact in absent.items() if (c := tester.check(fact, level))}
     baseline = None
     if permutations and (tested := [fact for fact in found if isinstance(fact, Independence)]):
-        shown = is_shown(progress)
-        baseline = _compare(graph, tested, tester, level, permutations, seed, progress=shown)
+        orders = _orders(len(graph.nodes), permutations, seed, progress=is_shown(progress))
+        baseline = tester.baseline(graph, tested, level, orders)
     return Falsification(graph, tuple(checks), skipped, edges, level, adjust, baseline)
 
 
@@ -414,41 +384,39 @@ class _Tester:
         """Say whether one independence, written in any order, is rejected by itself."""
         left, right = sorted((fact.left, fact.right), key=self._place.__getitem__)
         given = tuple(sorted(fact.given, key=self._place.__getitem__))
-        result = self.run(Independence(left, right, given))
-        return isinstance(result, IndependenceResult) and result.p_value <= level
+        check = self.check(Independence(left, right, given), level)
+        return check is not None and check.is_violated
 
+    def check(self, fact: Independence | None, level: float) -> CheckedIndependence | None:
+        """Make one test by itself, if there is something to test."""
+        result = "" if fact is None else self.run(fact)
+        if fact is None or isinstance(result, str):
+            return None
+        return CheckedIndependence(fact, result, result.p_value, result.p_value <= level)
 
-def _check_edge(graph: ADMG, edge: Edge, tester: _Tester) -> EdgeCheck:
-    fact = independence_without(graph, edge)
-    result = None if fact is None else tester.run(fact)
-    return EdgeCheck(edge, fact, result if isinstance(result, IndependenceResult) else None)
-
-
-def _compare(
-    graph: ADMG,
-    facts: Sequence[Independence],
-    tester: _Tester,
-    level: float,
-    count: int,
-    seed: int | None,
-    *,
-    progress: bool,
-) -> PermutationBaseline:
-    rng = np.random.default_rng(spawn_seeds(seed, 1)[0])
-    permuted, equivalent = np.zeros(count, dtype=np.int64), 0
-    with progress_bar(count, "exchanging nodes", progress=progress) as bar:
-        for i in range(count):
-            order = rng.permutation(len(graph.nodes))
+    def baseline(
+        self, graph: ADMG, facts: Sequence[Independence], level: float, orders: Iterable[Codes]
+    ) -> PermutationBaseline:
+        """Count violations for each order in which the nodes take each other's places."""
+        permuted, equivalent = [], 0
+        for order in orders:
             name = {a: graph.nodes[j] for a, j in zip(graph.nodes, order, strict=True)}
             moved = [
                 Independence(name[f.left], name[f.right], tuple(name[n] for n in f.given))
                 for f in facts
             ]
-            permuted[i] = sum(tester.is_violated(fact, level) for fact in moved)
+            permuted.append(sum(self.is_violated(fact, level) for fact in moved))
             equivalent += all(is_separated(graph, f.left, f.right, f.given) for f in moved)
+        violations = sum(self.is_violated(fact, level) for fact in facts)
+        return PermutationBaseline(violations, np.array(permuted), equivalent)
+
+
+def _orders(size: int, count: int, seed: int | None, *, progress: bool) -> Iterator[Codes]:
+    rng = np.random.default_rng(spawn_seeds(seed, 1)[0])
+    with progress_bar(count, "exchanging nodes", progress=progress) as bar:
+        for _ in range(count):
+            yield rng.permutation(size)
             bar.update()
-    violations = sum(tester.is_violated(fact, level) for fact in facts)
-    return PermutationBaseline(violations, permuted, equivalent)
 
 
 def _graph_of(model: ADMG | SCM | Program) -> ADMG:
@@ -497,8 +465,7 @@ class GraphComparison:
 def compare_graphs(read: ADMG | SCM | Program, given: ADMG) -> GraphComparison:
     """Compare the diagram of a program with one given by hand.
 
-    Variables that only one of them has are named, and then forgotten by latent projection, so
-    that the edges compared are those between the variables of both.
+    Variables that only one of them has are named, and then forgotten by latent projection.
 
     Args:
         read: A program, or the diagram read from it.

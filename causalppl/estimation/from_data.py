@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 
 from causalppl.data import Factor, Table
-from causalppl.estimation.contingency import OBSERVED, leaves_by_source, occurring
+from causalppl.estimation.contingency import OBSERVED, columns_by_source, occurring
 from causalppl.estimation.dirichlet import Dirichlet
 from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.estimator import Estimator, Problem
 from causalppl.estimation.exact import SourceKey
 from causalppl.exceptions import AssumptionError, DataError
 from causalppl.identification import Estimand
-from causalppl.identification.expression import Level, Probability, Symbol, walk
+from causalppl.identification.expression import Level, Probability, walk
 from causalppl.inference.progress import is_shown
-from causalppl.queries import Contrast, Intervention, Query, Term
+from causalppl.queries import Contrast, Intervention, Query, Term, Value
 from causalppl.seeding import fresh_seed
 
 __all__ = ["DEFAULTS", "estimate"]
@@ -52,12 +52,12 @@ def estimate(
         method: The estimator, with its settings; None takes the first of `DEFAULTS` that can
             answer.
         sources: The data of experiments and of other populations: ``(population, variables set)``
-            to a table, the target population being None, as in ``{(None, {"X"}): trial}``.
+            to a table, the target population being None, as in ``{(None, ("X",)): trial}``.
         policies: For a plan, the law of each planned variable, a table over what the plan looks at
             and the variable.
         weights: How often each row counts: the name of a column, or one number for each row of
             ``data``; for several sources a mapping with the keys of ``sources``, the observed data
-            under ``(None, set())``.
+            under ``(None, ())``.
         seed: Seed of all randomness; with None a fresh one is taken and kept in ``diagnostics``.
         progress: Whether to show a progress bar; None: at a terminal or in a notebook.
 
@@ -157,14 +157,10 @@ def _problem(
 
 
 def _needed(estimand: Estimand, given: Mapping[SourceKey, Any]) -> dict[SourceKey, list[str]]:
-    """List the columns that the formula names, by source, in the diagram's order."""
-    found = {}
-    for key, leaves in leaves_by_source(estimand).items():
-        named = {s.variable for leaf in leaves for s in (*leaf.outcomes, *leaf.given, *leaf.do)}
-        found[key] = [name for name in estimand.graph.nodes if name in named]
-    if not found:  # the diagram alone answers
-        found[next(iter(given), OBSERVED)] = sorted(estimand.query.variables)
-    return found
+    """List the columns to read, by source; where the diagram alone answers, those of the query."""
+    if found := columns_by_source(estimand):
+        return found
+    return {next(iter(given), OBSERVED): sorted(estimand.query.variables)}
 
 
 def _complete(
@@ -215,7 +211,7 @@ def _key(key: Any) -> SourceKey:
     if not isinstance(key, tuple) or len(key) != 2 or not isinstance(key[0], str | None):
         raise DataError(
             f"a source is called {key!r}; expected (population, variables set), such as "
-            "(None, {'X'}) or ('trial', ())"
+            "(None, ('X',)) or ('trial', ())"
         )
     return key[0], frozenset((key[1],) if isinstance(key[1], str) else key[1])
 
@@ -227,45 +223,48 @@ def _said(key: SourceKey) -> str:
 
 
 def _written(key: SourceKey) -> str:
-    return f"({key[0]!r}, {{{', '.join(map(repr, sorted(key[1])))}}})"
+    return f"({key[0]!r}, {tuple(sorted(key[1]))})"
 
 
 def _check_values(estimand: Estimand, tables: list[Table]) -> None:
-    """Hold the query to the values that occur."""
-    treatments = _treatments(estimand.query)
-    fixed: dict[str, set[Symbol]] = {}
+    """Hold the query to the values that occur, where columns have few."""
+    asked: dict[str, set[Value]] = {}
     for node in walk(estimand.body):
         if isinstance(node, Probability):
             for symbol in (*node.outcomes, *node.given, *node.do):
-                fixed.setdefault(symbol.variable, set())
-                if symbol.value is not None:
-                    fixed[symbol.variable].add(symbol)
-    for name, symbols in sorted(fixed.items()):
-        columns = [table.column(name) for table in tables if name in table]
-        lists = [occurring(column) for column in columns]
-        known = list(dict.fromkeys(value for found in lists for value in found or ()))
-        if None in lists:
-            continue
-        if name in treatments and len(known) == 1:
+                found = asked.setdefault(symbol.variable, set())
+                found |= set() if symbol.value is None else {symbol.value}
+        elif isinstance(node, Level):
+            _check_numbers(node.symbol.variable, tables)
+    treatments = _treatments(estimand.query)
+    for name, values in sorted(asked.items()):
+        lists = [occurring(table.column(name)) for table in tables if name in table]
+        if None not in lists:
+            known = tuple(dict.fromkeys(value for found in lists for value in found or ()))
+            _check_known(name, values, known, is_set=name in treatments)
+
+
+def _check_known(name: str, asked: set[Value], known: tuple[Value, ...], *, is_set: bool) -> None:
+    if is_set and len(known) == 1:
+        raise DataError(
+            f"{name} is {known[0]!r} in every row; expected several values of what is set, to "
+            "compare what follows"
+        )
+    for value in sorted(asked, key=repr):
+        if not any(value == v and isinstance(value, str) == isinstance(v, str) for v in known):
             raise DataError(
-                f"{name} is {known[0]!r} in every row; expected several values of what is set, to "
-                "compare what follows"
+                f"{name}={value!r} never occurs in the data; it has {known}; ask about a value "
+                "that occurs"
             )
-        for value in sorted((s.value for s in symbols), key=repr):
-            if not any(value == v and isinstance(value, str) == isinstance(v, str) for v in known):
-                raise DataError(
-                    f"{name}={value!r} never occurs in the data; it has {known}; ask about a value "
-                    "that occurs"
-                )
-    for node in walk(estimand.body):
-        if isinstance(node, Level):
-            name = node.symbol.variable
-            states = [v for t in tables if name in t for v in t.column(name).categories or ()]
-            if any(isinstance(value, str) for value in states):
-                raise DataError(
-                    f"an expectation of {name}, whose values are {sorted(set(states))}; expected "
-                    f"numbers; ask for a probability, P({name}={states[0]})"
-                )
+
+
+def _check_numbers(name: str, tables: list[Table]) -> None:
+    states = [v for t in tables if name in t for v in t.column(name).categories or ()]
+    if any(isinstance(value, str) for value in states):
+        raise DataError(
+            f"an expectation of {name}, whose values are {tuple(dict.fromkeys(states))}; expected "
+            f"numbers; ask for a probability, such as that of {name}={states[0]}"
+        )
 
 
 def _treatments(query: Query | Contrast) -> set[str]:

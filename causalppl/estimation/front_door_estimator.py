@@ -40,6 +40,11 @@ _MOST_CROSSED = 15  # features whose squares and products the default models see
 _MOST_CELLS = 20  # of mediators that get a model of their own
 
 
+_PLUG_IN = "the models of outcome and mediators are right"
+_FINITE = "the mediator model is right, or the outcome and the treatment model are"
+_CONTINUOUS = "the treatment model is right, or the outcome model is"
+
+
 @dataclass(frozen=True)
 class FrontDoor(Estimator):
     """Front-door estimates of ``E[Y | do(X=x)]``, ``P(Y=y | do(X=x))`` and of the ATE.
@@ -132,17 +137,18 @@ class FrontDoor(Estimator):
         """
         asked = _Asked.read(problem)
         roles = _Roles.find(problem, asked, self.mediators, self.covariates)
-        sample = _Sample.read(problem.table, asked, roles)
-        wanted = asked.levels(sample)
+        case = _Case(problem, asked, roles, _Sample.read(problem.table, asked, roles))
         if self.one_step:
-            return self._corrected(problem, asked, roles, sample, wanted, seed)
-        value = asked.combine(self._plug_in(sample, wanted, seed), sample)
+            return self._corrected(case, seed)
+        value = case.combine(self._plug_in(case.sample, case.wanted, seed))
         rng = np.random.default_rng(seed)
         draws = []
         for _ in tqdm(range(self.num_bootstrap), disable=not progress):
-            again = sample.rows(_resampled(sample, rng))
-            draws.append(asked.combine(self._plug_in(again, wanted, seed), sample))
-        return self._answer(problem, asked, roles, sample, value, draws=np.array(draws))
+            again = case.sample.rows(_resampled(case.sample, rng))
+            draws.append(case.combine(self._plug_in(again, case.wanted, seed)))
+        return case.answer(
+            "plug-in, bootstrap", right=_PLUG_IN, values=value, draws=np.array(draws)
+        )
 
     @property
     def _models(self) -> Models:
@@ -153,71 +159,85 @@ class FrontDoor(Estimator):
         rows = np.arange(len(sample.y))
         return {level: nuisance.mean[level][rows, sample.x].mean() for level in wanted}
 
-    def _corrected(
-        self,
-        problem: Problem,
-        asked: "_Asked",
-        roles: "_Roles",
-        sample: "_Sample",
-        wanted: list[int],
-        seed: int,
-    ) -> Estimate:
-        each = {level: np.empty(len(sample.y)) for level in wanted}
-        ratio = {level: np.empty(len(sample.y)) for level in wanted}
-        least = np.empty(len(sample.y))
+    def _corrected(self, case: "_Case", seed: int) -> Estimate:
+        sample, rows = case.sample, len(case.sample.y)
+        each = {level: np.empty(rows) for level in case.wanted}
+        ratio = {level: np.empty(rows) for level in case.wanted}
+        least = np.empty(rows)
         fold = _folds(sample, self.folds, np.random.default_rng(seed))
         for k in range(self.folds):
-            test = sample.rows(np.flatnonzero(fold == k))
-            train = sample.rows(np.flatnonzero(fold != k))
-            nuisance = _Nuisance.fit(train, test, wanted, self._models, seed)
+            train, test = (sample.rows(np.flatnonzero(part)) for part in (fold != k, fold == k))
+            nuisance = _Nuisance.fit(train, test, case.wanted, self._models, seed)
             least[fold == k] = nuisance.least
-            for level in wanted:
+            for level in case.wanted:
                 ratio[level][fold == k] = nuisance.ratio(level, self.clip)
                 each[level][fold == k] = nuisance.contributions(level, self.clip)
-        total = asked.combine(each, sample)
+        total = case.combine(each)
+        influence = total - total.mean(axis=0)
         clipped = float((least < self.clip).mean())
         if clipped > 0.01:
-            warnings.warn(
-                f"for {clipped:.1%} of the rows some value of {roles.x} hardly goes with their "
-                f"{', '.join((*roles.m, *roles.c))} (probability below {self.clip:g}): models "
-                "extrapolate there; coarsen the mediators or restrict the question",
-                OverlapWarning,
-                stacklevel=3,
-            )
-        value, influence = total.mean(axis=0), total - total.mean(axis=0)
-        return self._answer(
-            problem,
-            asked,
-            roles,
-            sample,
-            value,
-            error=influence.std(axis=0, ddof=1) / np.sqrt(len(total)),
+            _warn_of_overlap(case.roles, clipped, self.clip)
+        return case.answer(
+            f"one step, {self.folds} folds",
+            right=_FINITE if sample.cells is not None else _CONTINUOUS,
+            values=total.mean(axis=0),
+            error=influence.std(axis=0, ddof=1) / np.sqrt(rows),
             influence=influence,
             ess=min(float(w.sum() ** 2 / (w**2).sum()) for w in ratio.values()),
             diagnostics={"least_probability": float(least.min()), "clipped": clipped},
         )
 
-    def _answer(
-        self,
-        problem: Problem,
-        asked: "_Asked",
-        roles: "_Roles",
-        sample: "_Sample",
-        value: Array,
-        **more: Any,
-    ) -> Estimate:
-        way = f"one step, {self.folds} folds" if self.one_step else "plug-in, bootstrap"
-        through = f"through {', '.join(roles.m)}" + (f" given {', '.join(roles.c)}" * bool(roles.c))
+
+def _warn_of_overlap(roles: "_Roles", clipped: float, clip: float) -> None:
+    warnings.warn(
+        f"for {clipped:.1%} of the rows some value of {roles.x} hardly goes with their "
+        f"{', '.join((*roles.m, *roles.c))} (probability below {clip:g}): models extrapolate "
+        "there; coarsen the mediators or restrict the question",
+        OverlapWarning,
+        stacklevel=4,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """A problem with all that was read from it."""
+
+    problem: Problem
+    asked: "_Asked"
+    roles: "_Roles"
+    sample: "_Sample"
+
+    @property
+    def wanted(self) -> list[int]:
+        """List the values of the treatment that are asked about, as places among its levels."""
+        if self.asked.is_open:
+            return list(range(len(self.sample.levels)))
+        return sorted({self.sample.place(value, self.asked.x) for _, value in self.asked.terms})
+
+    def combine(self, each: dict[int, Any]) -> Array:
+        """Add up the terms; open values become the last axis."""
+        total: Any = 0.0
+        for weight, value in self.asked.terms:
+            if value is None:
+                part = np.stack([each[level] for level in self.wanted], axis=-1)
+            else:
+                part = np.asarray(each[self.sample.place(value, self.asked.x)])
+                part = part[..., None] if self.asked.is_open else part
+            total = total + weight * part
+        return np.asarray(total)
+
+    def answer(self, way: str, *, right: str, **found: Any) -> Estimate:
+        """Put the answer together."""
+        estimand, m, c = self.problem.estimand, ", ".join(self.roles.m), ", ".join(self.roles.c)
         return Estimate(
-            problem.estimand.query,
-            f"front door {through} ({way})",
-            np.asarray(value),
-            axes={problem.estimand.axes[0][0]: sample.levels} if asked.is_open else {},
-            num_rows=len(sample.y),
-            num_dropped=problem.table.dropped,
-            estimand=problem.estimand,
-            assumptions=roles.assumptions(sample, one_step=self.one_step),
-            **more,
+            estimand.query,
+            f"front door through {m}{f' given {c}' if c else ''} ({way})",
+            axes={estimand.axes[0][0]: self.sample.levels} if self.asked.is_open else {},
+            num_rows=len(self.sample.y),
+            num_dropped=self.problem.table.dropped,
+            estimand=estimand,
+            assumptions=(*self.roles.assumptions, right),
+            **found,
         )
 
 
@@ -253,24 +273,6 @@ class _Asked:
             raise QueryError(f"{query} leaves {event.name} open; FrontDoor needs an event, Y=y")
         terms = tuple((w, _plain_value(q)) for w, q in parts)
         return cls(first.do[0].name, first.outcomes[0].name, event, terms)
-
-    def levels(self, sample: "_Sample") -> list[int]:
-        """List the values of the treatment that are asked about, as places among its levels."""
-        if self.is_open:
-            return list(range(len(sample.levels)))
-        return sorted({sample.place(value, self.x) for _, value in self.terms})
-
-    def combine(self, each: dict[int, Any], sample: "_Sample") -> Array:
-        """Add up the terms; open values become the last axis."""
-        total: Any = 0.0
-        for weight, value in self.terms:
-            if value is None:
-                part = np.stack([each[level] for level in range(len(sample.levels))], axis=-1)
-            else:
-                part = np.asarray(each[sample.place(value, self.x)])
-                part = part[..., None] if self.is_open else part
-            total = total + weight * part
-        return np.asarray(total)
 
 
 def _plain_value(query: Query) -> Value | None:
@@ -314,19 +316,15 @@ class _Roles:
             f"unmeasured cause with {x}, nor, given {x}, with {y}"
         )
 
-    def assumptions(self, sample: "_Sample", *, one_step: bool) -> tuple[str, ...]:
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What the diagram says, in words."""
         m, given = ", ".join(self.m), f" given {', '.join(self.c)}" if self.c else ""
-        right = "the models of outcome and mediators are right"
-        if one_step and sample.cells is not None:
-            right = "the mediator model is right, or the outcome and the treatment model are"
-        elif one_step:
-            right = "the treatment model is right, or the outcome model is"
         return (
             f"{m} carries the whole effect of {self.x} on {self.y}",
             f"{self.x} and {m} share no unmeasured cause{given}",
             f"{m} and {self.y} share no unmeasured cause given {', '.join((self.x, *self.c))}",
             f"every value of {m} that occurs can occur at every value of {self.x}{given}",
-            right,
         )
 
 

@@ -16,6 +16,7 @@ from causalppl.estimation.nuisance import (
     check_learner,
     coefficient_influence,
     find_folds,
+    given_or,
     is_parametric,
     plain_learner,
     with_constant,
@@ -89,7 +90,7 @@ class GEstimation(AdjustmentEstimator):
     def compute(self, design: AdjustmentDesign, rng: np.random.Generator) -> Computed:
         """Estimate the means up to a constant: 0 without treatment, the effect with it."""
         features = Features(design, tuple(self.terms))
-        learner = self.propensity or plain_learner(classes=True)
+        learner = given_or(self.propensity, plain_learner(classes=True))
         censoring = CensoringModel.fitted(design, features) if self.censoring else None
         extra = np.asarray(design.observed, float) if censoring is None else censoring.weights
         weights = design.row_weights * extra

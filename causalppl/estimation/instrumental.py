@@ -15,7 +15,7 @@ Both are the same number from the data; what is reported as the query says which
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,13 @@ from scipy.stats import f as f_law
 
 from causalppl.data import Table
 from causalppl.estimation.estimate import Estimate
-from causalppl.exceptions import AssumptionError, DataError, HeuristicWarning, NotIdentifiableError
+from causalppl.exceptions import (
+    AssumptionError,
+    DataError,
+    GraphError,
+    HeuristicWarning,
+    NotIdentifiableError,
+)
 from causalppl.graphs import ADMG
 from causalppl.identification import find_instruments, is_instrument
 from causalppl.queries import Contrast, Event, Intervention, Query, Term, Value
@@ -90,6 +96,8 @@ def estimate_iv(
         >>> print(estimate.query, round(float(estimate), 6))
         E[Y_{X=1} - Y_{X=0} | X_{Z=0}=0, X_{Z=1}=1] 3.0
     """
+    if not isinstance(graph, ADMG):
+        raise GraphError(f"the graph is {graph!r}; expected an ADMG; use ADMG.parse or scm.graph")
     table = Table.from_any(data)
     instruments, covariates = _chosen(graph, table, treatment, outcome, instrument, given)
     names = (outcome, treatment, *instruments, *covariates)
@@ -99,8 +107,8 @@ def estimate_iv(
         method = Wald() if Wald().refusal(columns) is None else TwoStageLeastSquares()
     if not isinstance(method, Wald | TwoStageLeastSquares):
         raise DataError(f"method is {method!r}; expected Wald() or TwoStageLeastSquares()")
-    if reason := method.refusal(columns):
-        raise AssumptionError(f"{method.name} cannot be used: {reason}")
+    if isinstance(method, Wald) and (reason := method.refusal(columns)):
+        raise AssumptionError(f"Wald cannot be used: {reason}")
     return method.solve(columns)
 
 
@@ -243,14 +251,9 @@ class TwoStageLeastSquares:
     """
 
     errors: Errors = "HC1"
-    name: ClassVar[str] = "TwoStageLeastSquares"
 
     def __post_init__(self) -> None:
         _check_errors(self.errors)
-
-    def refusal(self, columns: _Columns) -> str | None:
-        """None: any instrument will do."""
-        return None
 
     def solve(self, columns: _Columns) -> Estimate:
         """Estimate the effect of one unit of treatment."""
@@ -289,7 +292,6 @@ class Wald:
 
     effect: Literal["LATE", "ATE"] | None = None
     errors: Errors = "HC1"
-    name: ClassVar[str] = "Wald"
 
     def __post_init__(self) -> None:
         _check_errors(self.errors)
@@ -489,12 +491,10 @@ def _where_not_positive(a: float, b: float, c: float) -> list[Interval]:
         return [] if a > 0 else [(-np.inf, np.inf)]
     # the form that does not cancel
     middle = -0.5 * (b + np.copysign(np.sqrt(discriminant), b))
-    roots = sorted(float(root) for root in (middle / a, c / middle if middle else 0.0))
-    low, high = roots
+    low, high = sorted(float(root) for root in (middle / a, c / middle if middle else 0.0))
     return [(low, high)] if a > 0 else [(-np.inf, low), (high, np.inf)]
 
 
 def _interval_text(intervals: list[Interval]) -> str:
     parts = " or ".join(f"{low:.4g} to {high:.4g}" for low, high in intervals)
-    found = parts or "empty: no effect fits all instruments"
-    return f"95 % Anderson-Rubin set, right for weak instruments too: {found}"
+    return f"95 % Anderson-Rubin set, right for weak instruments too: {parts or 'empty'}"

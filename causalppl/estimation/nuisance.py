@@ -242,6 +242,11 @@ def check_learner(name: str, learner: Any, *, for_classes: bool = False) -> None
         )
 
 
+def given_or(learner: Any, default: Any) -> Any:
+    """The learner, if one was given; an ensemble that is not fitted has no truth value."""
+    return default if learner is None else learner
+
+
 def plain_learner(*, classes: bool) -> Any:
     """A regression on main effects without penalty."""
     from sklearn.linear_model import LinearRegression, LogisticRegression

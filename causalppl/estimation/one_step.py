@@ -93,14 +93,14 @@ def one_step(
     simulated_seed, functional_seed = spawn_seeds(seed, 2)
     with defaults_of(read):
         point = _Point.of(fitted)
-        scores = point.scores(fitted, read.values, read.num_rows)
-        with forked_rng(simulated_seed):
-            simulated = point.simulate(fitted, num_samples)
-        information = _information(point.scores(fitted, simulated, num_samples))
         if callable(functional):
             value, gradient, noise = _of_parameters(functional, point)
         else:
             value, gradient, noise = _of_query(asked, fitted, point, num_samples, functional_seed)
+        scores = point.scores(fitted, read.values, read.num_rows)
+        with forked_rng(simulated_seed):
+            simulated = point.simulate(fitted, num_samples)
+        information = _information(point.scores(fitted, simulated, num_samples))
     influence = scores @ np.linalg.solve(information, gradient)
     correction = float(influence.mean())
     error = np.sqrt(influence.var(ddof=1) / read.num_rows + noise**2)
@@ -247,7 +247,7 @@ def _of_parameters(functional: Functional, point: _Point) -> tuple[float, np.nda
     value = functional(point.parameters)
     if not isinstance(value, Tensor) or value.dim() or not torch.isfinite(value):
         raise DataError(f"the functional returned {value!r}; expected one finite number, a tensor")
-    return float(value), point.gradient(value), 0.0
+    return float(value.detach()), point.gradient(value), 0.0
 
 
 def _of_query(

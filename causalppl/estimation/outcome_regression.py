@@ -26,6 +26,7 @@ from causalppl.estimation.nuisance import (
     choose_learner,
     class_curvature,
     coefficient_influence,
+    given_or,
     is_parametric,
     name_of,
     numbers,
@@ -89,7 +90,7 @@ class GFormula(AdjustmentEstimator):
         influence = np.zeros((design.num_rows, len(values)))
         fits, parametric = [], True
         for job in outcome_jobs(design, features, pooled=pooled):
-            learner = self.outcome or plain_learner(classes=job.target.classes)
+            learner = given_or(self.outcome, plain_learner(classes=job.target.classes))
             fit = Fitted(learner, *job.training, classes=job.target.classes)
             fits.append(fit)
             parametric = parametric and is_parametric(learner, job.own.shape[1])
@@ -100,7 +101,7 @@ class GFormula(AdjustmentEstimator):
                     if parametric:
                         influence[:, number] = regression.influence()
         warn_of_trouble(fits, design.outcome)
-        names = list(dict.fromkeys(name_of(self.outcome or fit.learner) for fit in fits))
+        names = list(dict.fromkeys(name_of(fit.learner) for fit in fits))
         found = {"outcome model": names}
         return Computed(values, influence if parametric else None, diagnostics=found)
 
@@ -291,7 +292,9 @@ def predict_outcome(
     fits = []
     for job in outcome_jobs(design, features, pooled=pooled):
         classes = job.target.classes
-        used = learner or choose_learner(*job.training[:2], rng, classes=classes)
+        used = learner
+        if used is None:
+            used = choose_learner(*job.training[:2], rng, classes=classes)
         for fold in folds:
             fit = Fitted(used, *job.part(fold.train), classes=classes)
             fits.append(fit)

@@ -92,7 +92,11 @@ class ArmOverlap:
 
 
 def describe_overlap(
-    design: AdjustmentDesign, propensities: Array, extra: Array | None = None
+    design: AdjustmentDesign,
+    propensities: Array,
+    extra: Array | None = None,
+    *,
+    clip: float = 0.0,
 ) -> list[ArmOverlap]:
     """Describe each pair of arm and population that the question compares.
 
@@ -100,13 +104,14 @@ def describe_overlap(
         design: The question and its rows.
         propensities: The chance of each arm, shape ``(rows, arms)``.
         extra: Further weights, shape ``(rows,)``, such as those for censoring.
+        clip: What chances are raised to for the weights.
 
     Raises:
         AssumptionError: An arm has no row in a stratum asked about.
     """
     found = []
     for mean in dict.fromkeys(mean._replace(event=()) for mean in design.means):
-        weights = balancing_weights(design, propensities, mean)
+        weights = balancing_weights(design, np.maximum(propensities, clip), mean)
         weights = weights * (design.observed if extra is None else extra)
         if not weights.any():
             raise AssumptionError(

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from causalppl.data import Table
 from causalppl.estimation.estimate import Estimate
 from causalppl.exceptions import AssumptionError, DataError, OverlapWarning
-from causalppl.queries import Query, Value
-from causalppl.seeding import fresh_seed
+from causalppl.queries import Event, Query, Term, Value
+from causalppl.seeding import spawn_seeds
 
 __all__ = [
     "PolicyDM",
@@ -113,10 +113,11 @@ def policy_value(
     way = PolicyDR() if method is None else method
     if not isinstance(way, PolicyMethod):
         raise DataError(f"method is {method!r}; expected a method such as PolicyDR()")
+    (used,) = spawn_seeds(seed, 1)
     roles = _Roles(action, reward, propensity, slate)
     log = _read_log(logged, policy, roles, context, actions)
     notes = _check_overlap(log, way, minimum_ess) if way.is_weighted else ()
-    return _assemble(log, way, notes, fresh_seed() if seed is None else seed)
+    return _assemble(log, way, notes, used)
 
 
 @dataclass(frozen=True)
@@ -162,10 +163,8 @@ class _Log:
 
     def rows(self, chosen: Codes, groups: Codes) -> "_Log":
         """Take some rows, with new slates."""
-        parts = {
-            name: getattr(self, name)[chosen]
-            for name in ("reward", "propensity", "codes", "policy", "places")
-        }
+        names = ("reward", "propensity", "codes", "policy", "places")
+        parts = {name: getattr(self, name)[chosen] for name in names}
         return replace(self, **parts, groups=groups)
 
 
@@ -180,6 +179,8 @@ def _read_log(
     target = None if callable(policy) else _read_policy(policy, roles.action)
     looked_at = _contexts(table, roles, target, context)
     table = table.select([*roles.names, *looked_at]).drop_missing()
+    if not table.num_rows:
+        raise DataError("the log has no rows; expected at least one")
     frame = table.to_pandas()
     known = _actions(frame[roles.action], target, roles.action, actions)
     codes = {value: code for code, value in enumerate(known)}
@@ -209,11 +210,8 @@ def _read_policy(policy: Any, action: str) -> _Columns:
         frame = Table.from_any(policy).drop_missing().to_pandas()
     except DataError as error:
         raise DataError(f"the policy cannot be read: {error}; pass a table or a function") from None
-    for name in (action, "probability"):
-        if name not in frame:
-            raise DataError(
-                f"the policy has the columns {', '.join(map(str, frame))}; expected {name!r} too"
-            )
+    if lacking := [name for name in (action, "probability") if name not in frame]:
+        raise DataError(f"the policy has the columns {list(frame)}; expected {lacking[0]!r} too")
     return {str(name): frame[name].tolist() for name in frame}
 
 
@@ -251,14 +249,12 @@ def _looked_up(
     """Find the policy's probabilities in its table, shape ``(rows, actions)``."""
     names = [name for name in contexts if name in target]
     rows: dict[Any, Array] = {}
-    values = zip(target[action], target["probability"], strict=True)
-    for key, (taken, probability) in zip(
-        _keys(target, names, len(target[action])), values, strict=True
-    ):
+    keys = _keys(target, names, len(target[action]))
+    for key, taken, chance in zip(keys, target[action], target["probability"], strict=True):
         row = rows.setdefault(key, np.full(len(codes), np.nan))
         if not np.isnan(row[codes[taken]]):
             raise DataError(f"the policy has two rows for {taken!r}{_where(names, key)}; keep one")
-        row[codes[taken]] = probability
+        row[codes[taken]] = chance
     found = _keys(contexts, names, num_rows)
     if missing := next((key for key in found if key not in rows), None):
         raise DataError(f"the policy has no row{_where(names, missing)}, which occurs; add it")
@@ -277,8 +273,7 @@ def _where(names: list[str], key: tuple[Value, ...]) -> str:
 def _checked_policy(probabilities: Array, shape: tuple[int, int]) -> Array:
     if probabilities.shape != shape:
         raise DataError(
-            f"the policy gave probabilities of shape {probabilities.shape}; expected {shape}, "
-            "(rows, actions)"
+            f"the policy gave an array of shape {probabilities.shape}; expected {shape}"
         )
     totals = probabilities.sum(axis=1)
     if not (probabilities.min() >= 0 and np.allclose(totals, 1, atol=1e-4)):
@@ -345,13 +340,11 @@ def _assemble(log: _Log, way: "PolicyMethod", notes: tuple[str, ...], seed: int)
     totals = log.per_slate(way._contributions(log, seed))
     draws = way._draws(log, seed)
     influence = totals - totals.mean()
-    roles, assumptions = (
-        log.roles,
-        [
-            f"nothing but the context and chance decided the logged {log.roles.action}",
-            "contexts are drawn as in the log, and no decision affects another row",
-        ],
-    )
+    roles = log.roles
+    assumptions = [
+        f"nothing but the context and chance decided the logged {roles.action}",
+        "contexts are drawn as in the log, and no decision affects another row",
+    ]
     if roles.slate:
         assumptions.append(f"a position's {roles.reward} depends on its own {roles.action} alone")
     seen = np.isin(np.arange(len(log.actions)), log.codes)
@@ -359,8 +352,8 @@ def _assemble(log: _Log, way: "PolicyMethod", notes: tuple[str, ...], seed: int)
     if unlogged > 0:
         notes = (*notes, f"{unlogged:.2%} of the policy's choices are actions never logged")
     return Estimate(
-        Query.parse(f"E[{log.roles.reward}]"),
-        f"{way.name} of a policy for {log.roles.action}",
+        Query("E", (Event(Term(roles.reward)),)),
+        f"{way.name} of a policy for {roles.action}",
         np.array(totals.mean()),
         error=None if draws is not None else influence.std(ddof=1) / np.sqrt(len(totals)),
         draws=draws,

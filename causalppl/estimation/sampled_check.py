@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.stats import norm
+from scipy.special import ndtri
 from torch import Tensor
 
 from causalppl.estimation.estimator import Estimator
@@ -63,7 +63,7 @@ def check_by_samples(
     found = estimate(estimand, data, method=estimator, seed=used, progress=False)
     truth = _answer(scm, parts, num_samples, used + 1)
     error = np.hypot(float(found.standard_error), truth.error)
-    allowed = float(norm.isf(false_alarm / 2) * error)
+    allowed = float(-ndtri(false_alarm / 2) * error)
     return Verification(
         asked, estimand, {}, found.values, np.array(truth.value), allowed, false_alarm
     )

@@ -44,6 +44,12 @@ class Reliance:
         noun = "a stratum that has" if count == 1 else f"{count:,} strata that have"
         return f"{self.share:.2%} of the answer rests on {noun} no rows ({shown}{more})"
 
+    def lacking(self, draws: Array) -> float:
+        """Find the largest share of the variance that draws lack for thin strata."""
+        if not self.missing.any():
+            return 0.0
+        return float((self.missing / (self.missing + draws.var(axis=0))).max())
+
 
 def find_reliance(
     answer: Tensor, leaves: Mapping[Probability, Factor], data: Contingency, scale: float
@@ -110,7 +116,8 @@ def _listed(worst: Mapping[Probability, Array], data: Contingency) -> tuple[tupl
     found: dict[str, float] = {}
     for node, moved in worst.items():
         for place in np.argwhere(moved > _NEGLIGIBLE):
-            text = _text(_strata(node), place.tolist(), data)
+            where = f" in {node.domain}" if node.domain else ""
+            text = _text(_strata(node), place.tolist(), data) + where
             found[text] = found.get(text, 0.0) + float(moved[tuple(place)])
     return tuple(sorted(found.items(), key=lambda item: (-round(item[1], 9), item[0])))
 

@@ -22,6 +22,7 @@ from causalppl.estimation.nuisance import (
     class_curvature,
     coefficient_influence,
     find_folds,
+    given_or,
     is_parametric,
     plain_learner,
     warn_of_trouble,
@@ -108,7 +109,7 @@ class IPW(AdjustmentEstimator):
     def compute(self, design: AdjustmentDesign, rng: np.random.Generator) -> Computed:
         """Estimate the means of a design."""
         features = Features(design, tuple(self.terms))
-        learner = self.propensity or plain_learner(classes=True)
+        learner = given_or(self.propensity, plain_learner(classes=True))
         folds = find_folds(design, 1, rng)
         raw = predict_treatment(design, features, learner, folds)
         kept = rows_to_keep(design, raw, self.trim)
@@ -118,7 +119,7 @@ class IPW(AdjustmentEstimator):
         censoring = CensoringModel.fitted(design, features) if self.censoring else None
         extra = np.asarray(design.observed, float) if censoring is None else censoring.weights
         propensities = np.maximum(raw, self.clip)
-        overlaps = describe_overlap(design, propensities, extra)
+        overlaps = describe_overlap(design, raw, extra, clip=self.clip)
         warn_of_poor_overlap(overlaps)
         smooth = is_parametric(learner, features.covariates.shape[1]) and not self.fixed_weights
         values, columns = np.zeros(len(design.means)), []

@@ -128,8 +128,13 @@ class Factorisation:
             The symbol of each event, in the order given.
         """
         listed = list(events)
+        # what is known first: a variable in two worlds is one where their causes agree
         order = sorted(
-            range(len(listed)), key=lambda i: self._rank[self.graph._index[listed[i][0].name]]
+            range(len(listed)),
+            key=lambda i: (
+                self._rank[self.graph._index[listed[i][0].name]],
+                listed[i][0].value is None,
+            ),
         )
         symbols: dict[int, Symbol] = {}
         for place in order:
@@ -157,6 +162,13 @@ class Factorisation:
         second = Symbol(name, 0, value) if value is not None else self._next(node)
         self.same.append(Same(known, second))
         return second
+
+    def variable(
+        self, name: str, interventions: Iterable[Intervention]
+    ) -> tuple[int, tuple[Symbol, ...]]:
+        """Name a counterfactual variable by what determines it; equal names are one variable."""
+        node = self.graph._index[name]
+        return node, self._entry(node, self.world(interventions)).parents
 
     def value(self, node: int, world: World) -> Symbol:
         """Find the symbol of a variable in a world, adding the variable if it is new."""

@@ -1,11 +1,12 @@
 """Witnesses: the part of a diagram because of which a query has no formula."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from causalppl.graphs import ADMG
 from causalppl.identification.factorisation import Conflict
 from causalppl.identification.sources import Study
-from causalppl.queries import Query
+from causalppl.queries import Contrast, Query
 
 OBSERVATION = Study()
 
@@ -91,7 +92,7 @@ class Witness:
         studies: The data at hand.
         hedges: One for each study (several are called a thicket); empty for a conflict.
         conflict: Two worlds that would have to be seen in one unit; None for hedges.
-        planned: The variables that plans set.
+        planned: The variables that plans set, each with what its plan looks at.
 
     References:
         Lee, Correa and Bareinboim (2019), General identifiability with arbitrary surrogate
@@ -108,18 +109,34 @@ class Witness:
         True X
     """
 
-    query: Query
+    query: Query | Contrast
     graph: ADMG
     studies: tuple[Study, ...]
     hedges: tuple[Hedge, ...] = ()
     conflict: Conflict | None = None
-    planned: tuple[str, ...] = ()
+    planned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def check(self) -> bool:
-        """Confirm every part by its definition."""
+        """Confirm every part: by its definition, and that the query needs it.
+
+        A conflict must be one of the query's districts. Hedges must be about one c-factor that
+        the query needs, and there must be one for each study.
+        """
         if self.conflict is not None:
-            return self.conflict.check()
-        return bool(self.hedges) and all(hedge.check() for hedge in self.hedges)
+            return self.conflict.check() and self.conflict in self._needed()
+        inner = {frozenset(hedge.inner) for hedge in self.hedges}
+        return (
+            len(inner) == 1
+            and inner <= {frozenset(c) for c in self._needed() if isinstance(c, tuple)}
+            and {hedge.study for hedge in self.hedges} == set(self.studies)
+            and all(hedge.graph == self.graph and hedge.check() for hedge in self.hedges)
+        )
+
+    def _needed(self) -> list[tuple[str, ...] | Conflict]:
+        """List the c-factors and the conflicts of the query's districts."""
+        from causalppl.identification.search import needed_districts
+
+        return needed_districts(self.graph, self.query, self.planned)
 
     def __str__(self) -> str:
         if self.conflict is not None:

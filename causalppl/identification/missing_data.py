@@ -196,7 +196,8 @@ class _Recovery:
             else:
                 done[id(node)] = _rebuilt(node, tuple(done[id(part)] for part in node.parts))
         body = done[id(complete.body)]
-        return Estimand(complete.query, unshadow(body, body.free), graph, tuple(steps))
+        body = unshadow(body, [symbol for _, symbol in complete.axes])
+        return Estimand(complete.query, body, graph, tuple(steps), complete.axes)
 
     def _law(self, node: Probability) -> RecoveredLaw | None:
         return self.laws.recover(_names(node.outcomes), _names(node.given))

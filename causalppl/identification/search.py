@@ -83,13 +83,35 @@ class Search:
             name = known if isinstance(known, str) else known.name
             symbols[known] = fresh(Symbol(name), symbols.values())
         weights, terms = [], []
-        for weight, query in parts:
-            body, own = self._single(query)
+        for weight, query in self._distinct(parts):
+            try:
+                body, own = self._single(query)
+            except NotIdentifiableError as error:
+                raise error if query == asked else self._of_contrast(asked, error) from None
             renamed = {symbol: symbols[known] for known, symbol in own.items()}
             weights.append(weight)
             terms.append(unshadow(substitute(body, renamed), renamed.values()))
-        body = terms[0] if weights == [1.0] else Combination(tuple(weights), tuple(terms))
-        return body, tuple((labels[known], symbol) for known, symbol in symbols.items())
+        whole: Node = Combination(tuple(weights), tuple(terms)) if terms else Zero()
+        if weights == [1.0]:
+            whole = terms[0]
+        return whole, tuple((labels[known], symbol) for known, symbol in symbols.items())
+
+    def _distinct(self, parts: Sequence[tuple[float, Query]]) -> list[tuple[float, Query]]:
+        """Add up the weights of parts that are one by the diagram, and drop what cancels."""
+        if len(parts) == 1:
+            return list(parts)
+        weights: dict[object, float] = {}
+        first: dict[object, Query] = {}
+        known: dict[tuple[Event, ...], Factorisation] = {}
+        for weight, query in parts:
+            check_names(self.graph, query, query.variables)
+            (event,), given = query.worlds.outcomes, query.worlds.given
+            if given not in known:
+                known[given] = self._factorise(_located(given))[0]
+            key = given, known[given].variable(event.name, event.term.interventions)
+            first.setdefault(key, query)
+            weights[key] = weights.get(key, 0.0) + weight
+        return [(weights[key], query) for key, query in first.items() if weights[key]]
 
     def _mediators(self, asked: Query | Contrast) -> tuple[tuple[str, ...], ...]:
         """Find what a natural effect goes through: nothing to add for other questions."""
@@ -271,8 +293,19 @@ class Search:
         self, query: Query, hedges: tuple[Hedge, ...] = (), conflict: Conflict | None = None
     ) -> Witness:
         studies = tuple(source.named(self.graph) for source in self.sources)
-        planned = tuple(self.graph.nodes[node] for node in sorted(self.policies))
+        name = self.graph.nodes.__getitem__
+        planned = {name(x): tuple(map(name, seen)) for x, seen in sorted(self.policies.items())}
         return Witness(query, self.graph, studies, hedges, conflict, planned)
+
+    def _of_contrast(
+        self, asked: Query | Contrast, error: NotIdentifiableError
+    ) -> NotIdentifiableError:
+        """Say of a whole question that one of its parts has no formula."""
+        return type(error)(
+            f"{asked} has no formula, because a part of it has none: {error}",
+            query=asked,
+            hedge=replace(error.hedge, query=asked),
+        )
 
     def _refusal(self, query: Query, witness: Witness) -> NotIdentifiableError:
         abroad = any(source.domain for source in self.sources)
@@ -306,6 +339,33 @@ class _Found:
     body: Node
     symbols: list[Symbol]
     opened: Mapping[str, Symbol]
+
+
+def needed_districts(
+    graph: ADMG, asked: Query | Contrast, planned: Mapping[str, tuple[str, ...]]
+) -> list[tuple[str, ...] | Conflict]:
+    """List the districts that a query's formula cannot do without: variables, or a conflict."""
+    place = graph._index
+    policies = {
+        place[name]: tuple(place[other] for other in seen) for name, seen in planned.items()
+    }
+    search = Search(graph, (), policies)
+    found: list[tuple[str, ...] | Conflict] = []
+    for _, query in search._distinct(asked.expand(*search._mediators(asked))):
+        outcomes, _ = _split_tests(query.worlds)
+        events = [*outcomes, *query.worlds.given]
+        facts, symbols = search._factorise(_located(events))
+        asked_for = symbols[: len(outcomes)]
+        for group in _linked(facts, {*facts.summed(), *asked_for}):
+            if query.given and _symbols(group).isdisjoint(asked_for):
+                continue  # it cancels
+            for member in group:
+                if member[0].policy is not None:
+                    continue  # its law is known
+                values = facts.assignment(member)
+                names = tuple(dict.fromkeys(graph.nodes[entry.node] for entry in member))
+                found.append(values if isinstance(values, Conflict) else names)
+    return found
 
 
 def _split_tests(query: Query) -> tuple[tuple[Event, ...], list[tuple[int, Event]]]:

@@ -15,6 +15,7 @@ from causalppl.identification.expression import (
     Probability,
     Product,
     Quotient,
+    Same,
     Sum,
     Symbol,
     Symbols,
@@ -209,6 +210,8 @@ def _without(symbol: Symbol, using: Sequence[Node]) -> list[Node] | None:
     """Sum a symbol out of the factors that name it, if they are one law of it."""
     merged = using[0] if len(using) == 1 else _joined_pair(*using) if len(using) == 2 else None
     if isinstance(merged, Policy) and merged.outcome == symbol:
+        return []
+    if isinstance(merged, Same) and merged.first != merged.second:
         return []
     if not isinstance(merged, Probability) or symbol not in merged.outcomes:
         return None

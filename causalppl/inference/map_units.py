@@ -178,7 +178,8 @@ def map_units(
     job = _Job(scm, query, files, evidence, kept, batch_rows, folder, options, supports)
     seeds = spawn_seeds(used_seed, job.num_batches)
     todo = [number for number in range(job.num_batches) if not job.is_done(number)]
-    spans = [[(number, seeds[number]) for number in span] for span in _spans(todo)]
+    workers = num_workers if parallel == "local" else max(num_workers, os.cpu_count() or 1)
+    spans = [[(number, seeds[number]) for number in span] for span in _spans(todo, workers)]
     parallel_map(job.run, spans, parallel, num_workers=num_workers, progress=progress)
     for leftover in folder.glob(".*.tmp"):  # of calls that were stopped
         leftover.unlink(missing_ok=True)
@@ -186,9 +187,9 @@ def map_units(
     return MappedUnits(files.num_rows, job.num_batches, folder, seconds, len(todo))
 
 
-def _spans(numbers: Sequence[int]) -> Iterator[list[int]]:
+def _spans(numbers: Sequence[int], workers: int) -> Iterator[list[int]]:
     """Runs of consecutive numbers, short enough that all workers have some."""
-    longest = min(_LONGEST_SPAN, max(1, len(numbers) // _LONGEST_SPAN))
+    longest = min(_LONGEST_SPAN, max(1, len(numbers) // (4 * workers)))
     span: list[int] = []
     for number in numbers:
         if span and (number != span[-1] + 1 or len(span) == longest):
@@ -384,6 +385,8 @@ def _slices(file: Any, columns: list[str], start: int, stop: int, size: int) -> 
                 if low < high:
                     yield batch.slice(low, high - low)
                 place += len(batch)
+                if place >= stop:
+                    return
         first += rows
 
 

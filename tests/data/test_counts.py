@@ -138,6 +138,18 @@ def test_a_table_and_tensors_give_the_same():
     same(truth, counts(Table.from_any(data, COLUMNS), COLUMNS))
     x = {"x": torch.tensor([1, 0, 1]), "y": np.float32([0.1, np.nan, 0.1])}
     assert cells(counts(x, ["x", "y"])) == {(1, 0.1): 2}
+    nullable = pd.DataFrame({"y": pd.array([0.1, None, 0.25], dtype="Float32")})
+    assert counts(nullable, ["y"]).states == {"y": (0.1, 0.25)}
+
+
+def test_enumerations_decimals_and_unsigned_numbers_of_duckdb_are_counted():
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')")
+        connection.execute("CREATE TABLE t(x mood, y DECIMAL(5, 2), z UBIGINT)")
+        connection.execute("INSERT INTO t VALUES ('ok', .5, 1), (NULL, 1, 2), ('happy', 1.25, 1)")
+        found = counts(connection.table("t"), ["x", "y", "z"])
+    assert cells(found) == {("ok", 0.5, 1): 1, ("happy", 1.25, 1): 1}
+    assert found.missing == {"x": 1}
 
 
 def test_csv_gives_the_same(tmp_path):

@@ -95,17 +95,17 @@ def test_the_plug_in_on_finite_data_is_the_exact_sum() -> None:
     ("graph", "process"), [(PLAIN, binary), (PLAIN, smooth), (GIVEN, given)], ids=lambda v: str(v)
 )
 def test_the_effect_is_found(graph: ADMG, process: Any) -> None:
-    data, truth = process(20_000, 2)
+    data, truth = process(8000, 2)
     found = solve(graph, data)
     assert float(found) == pytest.approx(truth, abs=4 * float(found.standard_error))
     x, y = np.asarray(data["X"], dtype=float), np.asarray(data["Y"], dtype=float)
     naive = y[x == 1].mean() - y[x == 0].mean()
-    assert abs(naive - truth) > 8 * float(found.standard_error)
+    assert abs(naive - truth) > 5 * float(found.standard_error)
     assert found.influence is not None
-    error = found.influence.std(ddof=1) / np.sqrt(20_000)
+    error = found.influence.std(ddof=1) / np.sqrt(8000)
     assert error == pytest.approx(float(found.standard_error))
     assert found.ess is not None
-    assert found.ess < 20_000
+    assert found.ess < 8000
 
 
 def test_the_plug_in_has_a_bootstrap() -> None:
@@ -118,7 +118,7 @@ def test_the_plug_in_has_a_bootstrap() -> None:
 
 
 def test_the_same_seed_gives_the_same_answer() -> None:
-    data, _ = smooth(500, 4)
+    data, _ = smooth(300, 4)
     assert float(solve(PLAIN, data, seed=1)) == float(solve(PLAIN, data, seed=1))
     assert float(solve(PLAIN, data, seed=1)) != float(solve(PLAIN, data, seed=2))
 
@@ -152,19 +152,19 @@ WRONG_CLASS = DummyClassifier(strategy="uniform")
     ids=lambda wrong: "+".join(wrong),
 )
 def test_one_wrong_side_is_forgiven(wrong: dict[str, Any]) -> None:
-    data, truth = given(15_000, 6)
+    data, truth = given(8000, 6)
     found = solve(GIVEN, data, **wrong)
     assert float(found) == pytest.approx(truth, abs=4 * float(found.standard_error))
 
 
 def test_both_sides_wrong_is_not_forgiven() -> None:
-    data, truth = given(15_000, 7)
+    data, truth = given(8000, 7)
     found = solve(GIVEN, data, outcome_model=WRONG_MEAN, mediator_model=WRONG_CLASS)
-    assert abs(float(found) - truth) > 10 * float(found.standard_error)
+    assert abs(float(found) - truth) > 5 * float(found.standard_error)
 
 
 def test_a_wrong_outcome_model_is_forgiven_for_a_continuous_mediator() -> None:
-    data, truth = smooth(20_000, 8)
+    data, truth = smooth(6000, 8)
     found = solve(PLAIN, data, outcome_model=WRONG_MEAN)
     assert float(found) == pytest.approx(truth, abs=4 * float(found.standard_error))
     plain = solve(PLAIN, data, one_step=False, num_bootstrap=2, outcome_model=WRONG_MEAN)
@@ -174,10 +174,10 @@ def test_a_wrong_outcome_model_is_forgiven_for_a_continuous_mediator() -> None:
 def test_mediators_and_covariates_are_read_off_the_diagram() -> None:
     graph = ADMG.parse("C -> {X, A, Y}; D -> Y; X -> A -> B -> Y; X <-> Y")
     rng = np.random.default_rng(9)
-    c, d, u = rng.normal(size=(3, 1500))
-    x = (rng.random(1500) < logistic(c + u)).astype(int)
-    a = x + c + rng.normal(size=1500)
-    b = a + rng.normal(size=1500)
+    c, d, u = rng.normal(size=(3, 900))
+    x = (rng.random(900) < logistic(c + u)).astype(int)
+    a = x + c + rng.normal(size=900)
+    b = a + rng.normal(size=900)
     y = b + c + 3 * d + u
     data = {"C": c, "D": d, "X": x, "A": a, "B": b, "Y": y}
     found = solve(graph, data)

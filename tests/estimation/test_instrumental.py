@@ -213,6 +213,8 @@ def test_what_does_not_fit_is_refused() -> None:
         estimate_iv(PLAIN, {"Z": [0, 1, 0, 1], "X": [0, 0, 1, 1], "Y": [1, 2, 3, 5]}, "X", "Y")
     with pytest.raises(DataError, match="linear combinations"):
         estimate_iv(GIVEN, {**data, "Z": 2 * data["W"] + 1}, "X", "Y")
+    with pytest.raises(GraphError, match="the graph is 'Z -> X -> Y'"):
+        estimate_iv("Z -> X -> Y", data, "X", "Y")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="errors is 'HC9'"):
         TwoStageLeastSquares(errors="HC9")  # type: ignore[arg-type]
     with pytest.raises(DataError, match="effect is 'ITT'"):
@@ -221,6 +223,7 @@ def test_what_does_not_fit_is_refused() -> None:
         estimate_iv(PLAIN, data, "X", "Y", method="Wald")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("process", ["linear", "compliers"])
 def test_intervals_cover(process: str) -> None:
     """500 simulations: 93 to 97 % has a false alarm rate of about 4 % at exactly 95 %."""
@@ -238,6 +241,7 @@ def test_intervals_cover(process: str) -> None:
     assert 0.93 <= robust / 500 <= 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:weak instrument")
 def test_the_anderson_rubin_set_covers_where_the_instrument_is_weak() -> None:
     covered = 0

@@ -1,12 +1,15 @@
-"""Job training: the experiment, and survey controls in place of its control group.
+"""Effects that are known: job training against its experiment, infant health, kidney stones.
 
-LaLonde (1986); Dehejia and Wahba (1999), Causal effects in nonexperimental studies.
+LaLonde (1986); Dehejia and Wahba (1999), Causal effects in nonexperimental studies; Hill (2011);
+Charig et al. (1986).
 """
+
+import warnings
 
 import numpy as np
 import pytest
 
-from causalppl.data import Table, load_lalonde
+from causalppl.data import Table, load_ihdp, load_kidney_stones, load_lalonde
 from causalppl.estimation.doubly_robust import AIPW, TMLE
 from causalppl.estimation.estimator import Problem
 from causalppl.estimation.outcome_regression import GFormula
@@ -88,3 +91,32 @@ def test_trimming_mends_it_and_says_so():
     found = IPW(terms=SQUARES, trim=0.05).solve(problem("ATE(treat -> re78)"), seed=0)
     assert "were left out" in found.notes[0]
     assert abs(float(found)) < 2500
+
+
+@pytest.mark.slow
+def test_ihdp_effect_on_the_treated_is_near_four():
+    data = load_ihdp()
+    covariates = [c for c in data if c != "treat" and not c.startswith(("mu", "y_"))]
+    graph = ADMG.parse(f"{{{', '.join(covariates)}}} -> {{treat, Y}}; treat -> Y")
+    estimand = identify(graph, "ETT(treat -> Y)")
+    for replicate in range(3):
+        table = Table.from_any(data.rename(columns={f"y_b{replicate}": "Y"}))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = AIPW().solve(Problem(estimand, table), seed=0)
+        assert float(found) == pytest.approx(4, abs=0.5)
+        low, high = found.interval(0.999)
+        assert low < 4 < high
+
+
+def test_kidney_stones_from_counts_give_the_published_rates():
+    counts = load_kidney_stones()
+    graph = ADMG.parse("stone_size -> {treatment, success}; treatment -> success")
+    estimand = identify(graph, "P(success=yes | do(treatment))")
+    weights = {(None, frozenset()): counts["count"].to_numpy()}
+    problem = Problem(estimand, Table.from_any(counts), weights=weights)
+    for estimator in (GFormula(), IPW()):
+        found = estimator.solve(problem, seed=0)
+        assert found.num_rows == 700
+        assert float(found.at(treatment="open")) == pytest.approx(0.83255, abs=1e-5)
+        assert float(found.at(treatment="pn")) == pytest.approx(0.77888, abs=1e-5)

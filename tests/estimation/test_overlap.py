@@ -13,9 +13,11 @@ from causalppl.data import Table
 from causalppl.estimation.adjustment_design import AdjustmentDesign, Mean
 from causalppl.estimation.doubly_robust import AIPW, TMLE
 from causalppl.estimation.estimator import Problem
+from causalppl.estimation.g_estimation import GEstimation
+from causalppl.estimation.outcome_regression import GFormula
 from causalppl.estimation.overlap import balancing_weights, describe_overlap, effective_size
 from causalppl.estimation.weighting import IPW
-from causalppl.exceptions import AssumptionError, OverlapWarning
+from causalppl.exceptions import AssumptionError, ConvergenceWarning, DataError, OverlapWarning
 from causalppl.graphs import ADMG
 from causalppl.identification import identify
 
@@ -127,6 +129,15 @@ def test_trimming_leaves_rows_out_and_says_how_many(method):
     assert high < 0.98
 
 
+@pytest.mark.parametrize("method", METHODS[1:], ids=lambda method: type(method).__name__)
+def test_chances_that_are_raised_are_reported(method):
+    with pytest.warns(OverlapWarning):
+        found = method.solve(confounded(5), seed=0)
+    assert "a chance below 0.01 was raised to it" in found.notes[0]
+    assert 0.1 < found.diagnostics["clipped"] < 0.6
+    assert not method.solve(confounded(1), seed=0).notes
+
+
 def test_trimming_everything_is_refused():
     with pytest.raises(AssumptionError, match=r"trim=0.4\d* leaves no row"):
         IPW(trim=0.499).solve(confounded(8, 100), seed=0)
@@ -143,3 +154,38 @@ def test_clipping_bounds_the_weights():
     ]
     assert largest[0] > 10
     assert largest[1] == pytest.approx(10)
+
+
+@pytest.mark.parametrize("estimator", [*METHODS, GEstimation()], ids=lambda m: type(m).__name__)
+def test_perfect_separation_is_refused(estimator):
+    a = np.linspace(-1, 1, 200)
+    data = pd.DataFrame({"A": a, "X": (a > 0) * 1, "Y": a})
+    graph = ADMG.parse("A -> {X, Y}; X -> Y")
+    plain = dataclasses.replace(estimator, propensity=LOGISTIC)
+    with pytest.raises(AssumptionError, match="perfect separation"):
+        plain.solve(Problem(identify(graph, "ATE(X -> Y)"), Table.from_any(data)), seed=0)
+
+
+def test_a_learner_that_has_not_converged_warns():
+    problem = confounded(1, 300)
+    hasty = LogisticRegression(C=np.inf, max_iter=1)
+    with pytest.warns(ConvergenceWarning, match="the model of X has not converged"):
+        IPW(propensity=hasty).solve(problem, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (AIPW, {"folds": 0}, "folds is 0"),
+        (IPW, {"trim": 0.7}, "trim is 0.7"),
+        (TMLE, {"clip": -1}, "clip is -1"),
+        (GFormula, {"terms": "age^2"}, "expected a list"),
+        (GFormula, {"bootstrap": -3}, "bootstrap is -3"),
+        (GFormula, {"outcome": "linear"}, "expected an estimator of scikit-learn"),
+        (IPW, {"propensity": LinearRegression()}, "gives no probabilities"),
+        (GEstimation, {"propensity": LogisticRegression}, "expected an estimator"),
+    ],
+)
+def test_settings_are_checked_at_construction(kind, settings, message):
+    with pytest.raises(DataError, match=message):
+        kind(**settings)

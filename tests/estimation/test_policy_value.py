@@ -18,7 +18,7 @@ from causalppl.estimation.policy_value import (
     PolicySwitchDR,
     policy_value,
 )
-from causalppl.exceptions import AssumptionError, DataError, OverlapWarning
+from causalppl.exceptions import AssumptionError, DataError, OverlapWarning, QueryError
 
 CITIES = ("north", "south")
 ACTIONS = ("a", "b", "c")
@@ -32,7 +32,7 @@ POLICY = {
     "action": list(ACTIONS) * 2,
     "probability": TARGET.ravel().tolist(),
 }
-ALL = [PolicyIPW(), PolicySNIPW(), PolicyDM(), PolicyDR(), PolicySwitchDR()]
+ALL = [PolicyIPW(), PolicySNIPW(), PolicyDM(num_bootstrap=40), PolicyDR(), PolicySwitchDR()]
 
 
 def bandit(num_rows: int, seed: int) -> pd.DataFrame:
@@ -243,7 +243,7 @@ def test_a_policy_that_is_none_is_refused(policy: Any, message: str) -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    log = bandit(50, 11)
+    log = bandit(150, 11)
     with pytest.raises(AssumptionError, match="takes none of the logged actions"):
         policy_value(log, {"action": ["d"], "probability": [1.0]}, minimum_ess=0)
     with pytest.raises(DataError, match="method is 'DR'"):
@@ -254,6 +254,12 @@ def test_what_does_not_fit_is_refused() -> None:
         policy_value(log, POLICY, context=["city", "reward"])
     with pytest.raises(DataError, match="action 'c' is not among actions"):
         policy_value(log, POLICY, actions=["a", "b"])
+    with pytest.raises(DataError, match="the log has no rows"):
+        policy_value(log.iloc[:0], POLICY)
+    with pytest.raises(QueryError, match="the name 'my reward'"):
+        policy_value(log.rename(columns={"reward": "my reward"}), POLICY, reward="my reward")
+    with pytest.raises(DataError, match="seed is -1"):
+        policy_value(log, POLICY, seed=-1)
     with pytest.raises(DataError, match="folds is 1"):
         PolicyDR(folds=1)
     with pytest.raises(DataError, match="threshold is 0"):

@@ -90,14 +90,14 @@ def number(estimand: Estimand, law: Factor) -> torch.Tensor:
     """Evaluate, with an axis of length one for each open value that has no effect."""
     found = evaluate(estimand, law)
     if not isinstance(found, Factor):
-        return torch.as_tensor(found)
+        return torch.as_tensor(found, dtype=torch.float64)
     return found.align(sorted(found.names)).values
 
 
 def truth_of(question: Question, model: FiniteModel, estimand: Estimand) -> torch.Tensor:
     """Find the model's answer, with the axes of `number`."""
     if not question.query.startswith("P"):
-        return torch.tensor(model.probability(question.query))
+        return torch.tensor(model.probability(question.query), dtype=torch.float64)
     table = model.table(question.query)
     found = evaluate(estimand, model.law())
     assert isinstance(found, Factor)

@@ -1,0 +1,138 @@
+"""The result of an estimator: its intervals, tables, sentences and picture."""
+
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from causalppl.estimation.estimate import Estimate
+from causalppl.exceptions import DataError, MissingExtraError
+from causalppl.queries import Contrast, Query
+
+ATE = Contrast.parse("ATE(X -> Y)")
+
+
+def number(**options: object) -> Estimate:
+    return Estimate(ATE, "by hand", np.array(2.0), **{"error": np.array(0.5), **options})
+
+
+def table() -> Estimate:
+    rng = np.random.default_rng(0)
+    draws = rng.normal([[0.2, 0.4, 0.6], [0.8, 0.6, 0.4]], 0.01, (2_000, 2, 3))
+    return Estimate(
+        Query.parse("P(Y | do(X))"),
+        "draws",
+        draws.mean(axis=0),
+        {"Y": ("ill", "well"), "X": (0, 1, 2)},
+        draws=draws,
+        num_rows=1_000,
+        influence=np.arange(1_000 * 6.0).reshape(1_000, 2, 3),
+    )
+
+
+@pytest.mark.parametrize("prob", [0.5, 0.9, 0.95])
+def test_an_error_gives_a_normal_interval(prob: float) -> None:
+    low, high = number().interval(prob)
+    assert norm.cdf(high, 2, 0.5) - norm.cdf(low, 2, 0.5) == pytest.approx(prob)
+    assert (low + high) / 2 == pytest.approx(2)
+
+
+def test_draws_give_quantiles_and_errors() -> None:
+    found = table()
+    low, high = found.interval(0.9)
+    assert found.draws is not None
+    inside = ((found.draws >= low) & (found.draws <= high)).mean(axis=0)
+    np.testing.assert_allclose(inside, 0.9, atol=0.001)
+    np.testing.assert_allclose(found.standard_error, found.draws.std(axis=0, ddof=1))
+
+
+@pytest.mark.parametrize("prob", [0, 1, -0.1, 95])
+def test_an_interval_needs_a_probability(prob: float) -> None:
+    with pytest.raises(DataError, match=f"prob is {prob}"):
+        number().interval(prob)
+
+
+def test_a_cell_is_cut_out_with_all_it_has() -> None:
+    found = table()
+    assert found.standard_error.shape == (2, 3)  # kept before the cut, and not carried over
+    cell = found.at(Y="well", X=2)
+    assert float(cell) == found.values[1, 2]
+    assert cell.draws is not None
+    assert cell.influence is not None
+    assert cell.draws.shape == (2_000,)
+    assert cell.influence.shape == (1_000,)
+    assert float(cell.standard_error) == pytest.approx(float(found.standard_error[1, 2]))
+    row = found.at(Y="ill")
+    assert row.axes == {"X": (0, 1, 2)}
+    assert row.summary().shape == (3, 4)
+
+
+def test_wrong_cells_are_named() -> None:
+    with pytest.raises(DataError, match="X has no value 5"):
+        table().at(X=5)
+    with pytest.raises(DataError, match="no axis 'W'"):
+        table().at(W=5)
+    with pytest.raises(DataError, match=r"leaves Y, X open"):
+        float(table())
+
+
+def test_what_is_no_estimate_is_refused() -> None:
+    with pytest.raises(DataError, match="not finite"):
+        Estimate(ATE, "by hand", np.array(np.nan))
+    with pytest.raises(DataError, match=r"shape \(2,\); expected \(\)"):
+        Estimate(ATE, "by hand", np.zeros(2))
+    with pytest.raises(DataError, match=r"errors have shape \(3,\); expected \(\)"):
+        number(error=np.ones(3))
+    with pytest.raises(DataError, match=r"draws have shape \(4, 3\); expected \(draws,\)"):
+        number(draws=np.ones((4, 3)))
+    with pytest.raises(DataError, match=r"standard errors .* not finite"):
+        number(error=np.array(np.inf))
+
+
+def test_an_estimate_without_spread_has_no_interval() -> None:
+    with pytest.raises(DataError, match="neither errors nor draws"):
+        number(error=None).interval()
+
+
+def test_a_summary_has_a_row_for_each_value() -> None:
+    summary = table().summary(0.9)
+    assert list(summary.columns) == ["estimate", "error", "5%", "95%"]
+    assert summary.index.names == ["Y", "X"]
+    assert summary.loc[("well", 0), "estimate"] == pytest.approx(0.8, abs=0.01)
+    assert list(number().summary().index) == ["ATE(X: 1 vs 0 -> Y)"]
+
+
+def test_an_interpretation_says_what_how_sure_and_on_what() -> None:
+    text = number(
+        num_rows=1_000, num_dropped=12, ess=345.6, assumptions=("a", "b"), notes=("Mind c.",)
+    ).interpret()
+    assert text == (
+        "ATE(X: 1 vs 0 -> Y) is 2, 95% interval 1.02 to 2.98 (by by hand, 1,000 rows, 12 "
+        "incomplete ones left out, worth 346 equally weighted ones). It rests on: a; b. Mind c."
+    )
+    assert "estimated at 6 values" in table().interpret()
+
+
+def test_it_shows_itself() -> None:
+    assert "= 2 [1.02, 2.98], by by hand" in repr(number())
+    assert "well" in repr(table())
+    assert "<table" in table()._repr_html_()
+
+
+def test_a_picture_has_an_interval_for_each_value() -> None:
+    ax = table().plot(prob=0.9)
+    assert [label.get_text() for label in ax.get_yticklabels()][:2] == ["Y=ill, X=0", "Y=ill, X=1"]
+    low, high = table().interval(0.9)
+    drawn = np.array([segment[:, 0] for segment in ax.collections[0].get_segments()])
+    np.testing.assert_allclose(drawn, np.stack([low.reshape(-1), high.reshape(-1)], axis=1))
+    assert ax.lines[0].get_xdata() == pytest.approx(table().values.reshape(-1))
+    assert number().plot(ax) is ax
+    plt.close("all")
+
+
+def test_a_picture_needs_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(MissingExtraError, match=r"causalppl\[plots\]"):
+        number().plot()
