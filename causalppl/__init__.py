@@ -15,7 +15,10 @@ name                        what it does
 ``ADMG``                    causal diagrams
 ``identify``, ``Estimand``  answer a query with a diagram: a formula, or why there is none
 ``Domain``                  another population, for ``identify``
-``verify``, ``verify_all``  check formulas against a finite program, exactly
+``estimate``                answer a formula with data
+``verify``, ``verify_all``  check formulas against a program
+``falsify``                 ask whether data contradict a diagram
+``refute``                  try to refute an estimate
 ``infer``                   answer a query with a model
 ``fit``                     infer a model's parameters from data
 ``Posterior``               the answer: draws, exact laws, summary, diagnostics
@@ -29,7 +32,7 @@ name                        what it does
 ==========================  ============================================================
 """
 
-from causalppl.estimation import verify, verify_all
+from causalppl.estimation import Estimate, estimate, falsify, refute, verify, verify_all
 from causalppl.graphs import ADMG
 from causalppl.identification import Domain, Estimand, identify
 from causalppl.inference import (
@@ -59,6 +62,7 @@ __all__ = [
     "Domain",
     "Enumeration",
     "Estimand",
+    "Estimate",
     "Gaussian",
     "GumbelMax",
     "Importance",
@@ -71,10 +75,13 @@ __all__ = [
     "Variational",
     "World",
     "do",
+    "estimate",
+    "falsify",
     "fit",
     "identify",
     "infer",
     "parse_query",
+    "refute",
     "twin_worlds",
     "verify",
     "verify_all",

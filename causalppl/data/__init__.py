@@ -8,6 +8,8 @@ name                   what it does                                paper
 `Factor`               probabilities over finite variables         Koller and Friedman (2009)
 `contract`             product and sum of factors, in greedy       Dechter (1999); Smith and Gray
                        order, without underflow                    (2018)
+`counts`, `Counts`     how often values occur together, in memory  -
+                       or in files larger than it
 `available`            the names of the shipped data sets          -
 `load_ihdp`            infant health programme, semi-synthetic     Hill (2011)
 `load_kidney_stones`   treatments of kidney stones, counts         Charig et al. (1986)
@@ -22,6 +24,7 @@ name                   what it does                                paper
 """
 
 from causalppl.data.column import Column
+from causalppl.data.counts import Counts, counts
 from causalppl.data.datasets import (
     available,
     load_ihdp,
@@ -38,10 +41,12 @@ from causalppl.data.table import Table
 
 __all__ = [
     "Column",
+    "Counts",
     "Factor",
     "Table",
     "available",
     "contract",
+    "counts",
     "load_ihdp",
     "load_kidney_stones",
     "load_lalonde",

@@ -1,40 +1,137 @@
 """From estimand and data to number, and checks of one against the other.
 
-==================  ============================================  ==========================
-name                what it does                                  paper
-==================  ============================================  ==========================
-`Counterexample`    two models with equal data, unequal answers   Shpitser and Pearl (2006)
-`Input`             what one study shows                          Lee et al. (2019)
-`ProgramLaw`        the exact law of a finite program             -
-`Verification`,     what `verify` and `verify_all` find           -
+=========================== ========================================== ============================
+name                        what it does                               paper
+=========================== ========================================== ============================
+`estimate`, `Estimate`      a formula from data, with its uncertainty  -
+`Dirichlet`                 any formula on discrete data, Bayesian     Heckerman et al. (1995) for
+                                                                       the prior
+`GFormula`                  adjustment by a model of the outcome       Robins (1986)
+`IPW`, `CensoringModel`     adjustment by a model of the treatment     Horvitz, Thompson (1952);
+                                                                       Robins et al. (2000)
+`AIPW`, `TMLE`              by both, cross-fitted; right if one is     Robins et al. (1994);
+                                                                       Chernozhukov et al. (2018);
+                                                                       van der Laan, Rubin (2006)
+`GEstimation`               structural nested mean models              Robins (1994)
+`FrontDoor`                 front-door formulas, one-step corrected    Fulcher et al. (2020)
+`estimate_iv`, `Wald`,      instruments                                Wald (1940); Angrist, Imbens
+`TwoStageLeastSquares`                                                 (1995)
+`one_step`                  a functional of a fitted program,          Kennedy (2022)
+                            corrected to first order
+`policy_value`,             the value of a policy, from logged data    Dudík et al. (2014); Wang et
+`PolicyIPW`, `PolicySNIPW`,                                            al. (2017)
+`PolicyDM`, `PolicyDR`,
+`PolicySwitchDR`
+`Estimator`, `Problem`      the contract of estimators
+`falsify`, `Falsification`, does the data contradict the diagram?      Eulig et al. (2023)
+`compare_graphs`,
+`GraphComparison`
+`ChiSquared`,               tests of independence                      Shah, Peters (2020) for
+`PartialCorrelation`,                                                  residual covariance
+`ResidualCovariance`,
+`StratifiedPermutation`
+`holm`,                     adjustments for many tests                 Holm (1979); Benjamini,
+`benjamini_hochberg`                                                   Hochberg (1995)
+`refute`, `Refutation`      known changes of the data, and whether     Sharma, Kiciman (2020)
+                            the estimate reacts as it must
+`verify`, `verify_all`,     a formula against the program: exactly     -
+`Verification`,             for finite ones, else by samples
 `VerificationReport`
-`evaluate`          an estimand on exact tables                   -
-`Law`, `SourceKey`  how laws are given to `evaluate`              -
-`Unidentified`      a question that data are said not to answer   -
-`counterexample`    build such a pair of models                   Shpitser and Pearl (2006)
-`verify`            a formula against the program, exactly        -
-`verify_all`        all identifiable queries of a program         -
-==================  ============================================  ==========================
+`evaluate`, `ProgramLaw`    an estimand on exact tables; the exact law -
+                            of a finite program
+`Law`, `SourceKey`          how laws are given to `evaluate`           -
+`counterexample`,           two models with equal data, unequal        Shpitser, Pearl (2006)
+`Counterexample`,           answers
+`Unidentified`, `Input`
+=========================== ========================================== ============================
 """
 
 from causalppl.estimation.counterexample import Counterexample, Unidentified, counterexample
+from causalppl.estimation.dirichlet import Dirichlet
+from causalppl.estimation.doubly_robust import AIPW, TMLE
 from causalppl.estimation.equivalent_models import Input
+from causalppl.estimation.estimate import Estimate
+from causalppl.estimation.estimator import Estimator, Problem
 from causalppl.estimation.exact import Law, SourceKey, evaluate
+from causalppl.estimation.falsify import (
+    Falsification,
+    GraphComparison,
+    benjamini_hochberg,
+    compare_graphs,
+    falsify,
+    holm,
+)
+from causalppl.estimation.from_data import estimate
+from causalppl.estimation.front_door_estimator import FrontDoor
+from causalppl.estimation.g_estimation import GEstimation
+from causalppl.estimation.independence_tests import (
+    ChiSquared,
+    PartialCorrelation,
+    ResidualCovariance,
+    StratifiedPermutation,
+)
+from causalppl.estimation.instrumental import TwoStageLeastSquares, Wald, estimate_iv
+from causalppl.estimation.one_step import one_step
+from causalppl.estimation.outcome_regression import GFormula
+from causalppl.estimation.policy_value import (
+    PolicyDM,
+    PolicyDR,
+    PolicyIPW,
+    PolicySNIPW,
+    PolicySwitchDR,
+    policy_value,
+)
 from causalppl.estimation.program_law import ProgramLaw
+from causalppl.estimation.refute import Refutation, refute
 from causalppl.estimation.verification import Verification, VerificationReport
 from causalppl.estimation.verify import verify, verify_all
+from causalppl.estimation.weighting import IPW, CensoringModel
 
 __all__ = [
+    "AIPW",
+    "IPW",
+    "TMLE",
+    "CensoringModel",
+    "ChiSquared",
     "Counterexample",
+    "Dirichlet",
+    "Estimate",
+    "Estimator",
+    "Falsification",
+    "FrontDoor",
+    "GEstimation",
+    "GFormula",
+    "GraphComparison",
     "Input",
     "Law",
+    "PartialCorrelation",
+    "PolicyDM",
+    "PolicyDR",
+    "PolicyIPW",
+    "PolicySNIPW",
+    "PolicySwitchDR",
+    "Problem",
     "ProgramLaw",
+    "Refutation",
+    "ResidualCovariance",
     "SourceKey",
+    "StratifiedPermutation",
+    "TwoStageLeastSquares",
     "Unidentified",
     "Verification",
     "VerificationReport",
+    "Wald",
+    "benjamini_hochberg",
+    "compare_graphs",
     "counterexample",
+    "estimate",
+    "estimate_iv",
     "evaluate",
+    "falsify",
+    "holm",
+    "one_step",
+    "policy_value",
+    "refute",
     "verify",
     "verify_all",
 ]

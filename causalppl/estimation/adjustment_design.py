@@ -250,6 +250,19 @@ class AdjustmentEstimator(Estimator):
         """Whether rows without an outcome are of use: the table should then be given whole."""
         return bool(getattr(self, "censoring", False))
 
+    def extra_columns(self, estimand: Estimand) -> tuple[str, ...]:
+        """Name the covariates that were given."""
+        return tuple(self.covariates or ())
+
+    def keeps_incomplete(self, estimand: Estimand) -> frozenset[str]:
+        """Name the outcome, where rows without it are of use."""
+        if not self.keeps_unobserved:
+            return frozenset()
+        query = estimand.query
+        if isinstance(query, Contrast):
+            return frozenset({query.outcome})
+        return frozenset(event.name for event in query.outcomes)
+
     def refusal(self, problem: Problem) -> str | None:
         """Say why adjustment cannot answer; None if it can."""
         try:

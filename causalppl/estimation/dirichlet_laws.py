@@ -193,7 +193,9 @@ class LeafTables(Tables):
     def _leaf(self, node: Probability) -> Factor:
         return self.leaf(node)
 
-    def _ratio(self, above: Factor, below: Factor, what: str) -> Factor:
+    def _ratio(
+        self, above: Factor, below: Factor, what: str, outcomes: Sequence[str] = ()
+    ) -> Factor:
         keep = tuple(dict.fromkeys((*above.names, *below.names)))
         top, bottom = above._spread(keep), below._spread(keep)
         values = top / torch.where(bottom == 0, torch.ones_like(bottom), bottom)

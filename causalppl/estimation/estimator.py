@@ -43,6 +43,14 @@ class Estimator(ABC):
 
     name: ClassVar[str]
 
+    def extra_columns(self, estimand: Estimand) -> tuple[str, ...]:
+        """Name the columns that are needed beside those of the formula."""
+        return ()
+
+    def keeps_incomplete(self, estimand: Estimand) -> frozenset[str]:
+        """Name the columns in which a missing value does not make a row useless."""
+        return frozenset()
+
     @abstractmethod
     def refusal(self, problem: Problem) -> str | None:
         """Say why the estimator cannot answer; None if it can. Cheap, and without side effects."""

@@ -76,7 +76,7 @@ def evaluate(
     """
     if not isinstance(estimand, Estimand):
         raise DataError(f"the estimand is {estimand!r}; expected what identify returned")
-    laws: Mapping[SourceKey, Law] = law if isinstance(law, Mapping) else {(None, frozenset()): law}
+    laws = _keyed(law) if isinstance(law, Mapping) else {(None, frozenset()): law}
     tables = Tables(laws, policies or {}, tolerance=tolerance)
     if not is_number(estimand):
         return tables.labelled(tables.of(estimand.body), estimand)
@@ -229,7 +229,14 @@ class Tables:
     def _leaf(self, node: Probability) -> Factor:
         """Compute the table of a law: over outcomes, conditions and interventions, in order."""
         names = [symbol.variable for symbol in (*node.outcomes, *node.given, *node.do)]
-        joint = contract(self._law(node), names)
+        law = self._law(node)
+        present = {name for factor in law for name in factor.names}
+        if missing := sorted(set(names) - present):
+            raise DataError(
+                f"the formula needs {node}, but the law of {_said(node)} lacks "
+                f"{', '.join(missing)}; it has {', '.join(sorted(present))}"
+            )
+        joint = contract(law, names)
         joint = Factor(joint.names, plain(joint), joint.states)
         rest = names[: len(node.outcomes)]
         if not node.given:
@@ -239,10 +246,8 @@ class Tables:
     def _law(self, node: Probability) -> tuple[Factor, ...]:
         key = node.domain, frozenset(symbol.variable for symbol in node.do)
         if key not in self._factors:
-            do = f"do({', '.join(sorted(key[1]))})" if key[1] else "observation"
-            where = f" in {node.domain}" if node.domain else ""
             raise DataError(
-                f"the formula needs the law of {do}{where}; no such law was given; pass "
+                f"the formula needs the law of {_said(node)}; no such law was given; pass "
                 f"{{({node.domain!r}, frozenset({sorted(key[1])})): table}}"
             )
         return self._factors[key]
@@ -317,6 +322,11 @@ class Tables:
                 return self._over((symbol,), shifted)
             case Test(symbol=symbol, op=op, bound=bound):
                 states = self.states_of(symbol.variable)
+                if op != "=" and any(isinstance(state, str) for state in states):
+                    raise DataError(
+                        f"{symbol.variable} {op} {bound} is asked of values {states}; expected "
+                        "numbers, or a query about single values"
+                    )
                 holds = [float(HOLDS[op](state, bound)) for state in states]
                 return self._over((symbol,), torch.tensor(holds, dtype=torch.float64))
             case Same(first=first, second=second):
@@ -348,6 +358,26 @@ class Tables:
         if name not in self._states:
             raise DataError(f"no law has the variable {name!r}; it has {sorted(self._states)}")
         return self._states[name]
+
+
+def _said(node: Probability) -> str:
+    do = ", ".join(sorted(symbol.variable for symbol in node.do))
+    return (f"do({do})" if do else "observation") + (f" in {node.domain}" if node.domain else "")
+
+
+def _keyed(laws: Mapping[SourceKey, Law]) -> dict[SourceKey, Law]:
+    """Check and normalise the keys of laws: a population, and the variables that were set."""
+    found: dict[SourceKey, Law] = {}
+    for key, law in laws.items():
+        is_pair = isinstance(key, tuple) and len(key) == 2
+        domain, do = key if is_pair else (key, None)
+        if not (domain is None or isinstance(domain, str)) or not isinstance(do, Iterable):
+            raise DataError(
+                f"a law was given under {key!r}; expected a pair of population (None: the target) "
+                "and the variables set, such as (None, frozenset()) or ('trial', {'X'})"
+            )
+        found[domain, frozenset({do} if isinstance(do, str) else do)] = law
+    return found
 
 
 def plan_law(name: str, law: Factor) -> Factor:

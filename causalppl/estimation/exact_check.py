@@ -38,6 +38,8 @@ class ExactCheck:
 
     def run(self, estimand: Estimand, query: str | Query | Contrast | None = None) -> Verification:
         """Check one formula; the arguments are those of `verify`."""
+        if not isinstance(estimand, Estimand):
+            raise QueryError(f"the estimand is {estimand!r}; expected what identify returned")
         asked = estimand.query if query is None else query
         asked = parse_query(asked) if isinstance(asked, str) else asked
         if unknown := sorted(asked.variables - set(self._states)):

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from causalppl.data import Factor, Table
 from causalppl.estimation.contingency import OBSERVED, columns_by_source, occurring
 from causalppl.estimation.dirichlet import Dirichlet
+from causalppl.estimation.doubly_robust import AIPW
 from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.estimator import Estimator, Problem
 from causalppl.estimation.exact import SourceKey
+from causalppl.estimation.front_door_estimator import FrontDoor
+from causalppl.estimation.outcome_regression import GFormula
 from causalppl.exceptions import AssumptionError, DataError
 from causalppl.identification import Estimand
 from causalppl.identification.expression import Level, Probability, walk
@@ -25,7 +28,7 @@ __all__ = ["DEFAULTS", "estimate"]
 
 Array: TypeAlias = NDArray[np.float64]
 
-DEFAULTS: tuple[Estimator, ...] = (Dirichlet(),)
+DEFAULTS: tuple[Estimator, ...] = (Dirichlet(), AIPW(), GFormula(), FrontDoor())
 """The estimators that are tried where none is named, in order: the first that can answer does."""
 
 
@@ -85,10 +88,13 @@ def estimate(
     given = {_key(key): table for key, table in (sources or {}).items()}
     if data is not None:
         given[OBSERVED] = data
-    problem, dropped = _problem(estimand, given, _by_source(weights), dict(policies or {}))
+    if method is not None and not isinstance(method, Estimator):
+        raise DataError(f"the method is {method!r}; expected an estimator, such as Dirichlet()")
+    problem, dropped = _problem(estimand, given, _by_source(weights), dict(policies or {}), method)
     chosen = choose_estimator(problem, method)
     used = fresh_seed() if seed is None else seed
     found = chosen.solve(problem, seed=used, progress=is_shown(progress))
+    found = replace(found, problem=problem, estimator=chosen)
     if not dropped:
         return found
     note = f"{dropped:,} rows with missing values were left out"
@@ -106,8 +112,6 @@ def choose_estimator(problem: Problem, method: Estimator | None) -> Estimator:
         AssumptionError: The estimator that was chosen cannot answer, or none can.
     """
     if method is not None:
-        if not isinstance(method, Estimator):
-            raise DataError(f"the method is {method!r}; expected an estimator, such as Dirichlet()")
         reason = method.refusal(problem)
         if reason is not None:
             raise AssumptionError(
@@ -129,12 +133,20 @@ def _problem(
     given: Mapping[SourceKey, Any],
     weights: Mapping[SourceKey, Any],
     policies: Mapping[str, Factor],
+    method: Estimator | None,
 ) -> tuple[Problem, int]:
     """Read what the formula needs; returns the problem and how many rows were left out."""
     tables: dict[SourceKey, Table] = {}
     counts: dict[SourceKey, Array] = {}
     dropped = 0
-    for key, names in _needed(estimand, given).items():
+    needed = _needed(estimand, given)
+    kept: frozenset[str] = frozenset()
+    if method is not None:
+        kept = method.keeps_incomplete(estimand)
+        more = [n for n in method.extra_columns(estimand) if n not in needed.get(OBSERVED, [])]
+        if OBSERVED in needed:
+            needed[OBSERVED] = [*needed[OBSERVED], *more]
+    for key, names in needed.items():
         if key not in given:
             raise DataError(
                 f"the formula needs data of {_said(key)}, which were not given; pass "
@@ -144,7 +156,7 @@ def _problem(
         extra = [weight] if isinstance(weight, str) else []
         table = Table.from_any(given[key], [*names, *(n for n in extra if n not in names)])
         numbers = None if weight is None else _weights(table, weight)
-        tables[key], rows = _complete(table.select(names), numbers, key)
+        tables[key], rows = _complete(table.select(names), numbers, key, kept)
         dropped += table.num_rows - int(rows.sum())
         if numbers is not None:
             counts[key] = numbers[rows]
@@ -164,16 +176,16 @@ def _needed(estimand: Estimand, given: Mapping[SourceKey, Any]) -> dict[SourceKe
 
 
 def _complete(
-    table: Table, weights: Array | None, key: SourceKey
+    table: Table, weights: Array | None, key: SourceKey, kept: frozenset[str]
 ) -> tuple[Table, NDArray[np.bool_]]:
-    """Keep the complete rows; returns them, and which they are."""
+    """Keep the rows that are complete but for some columns; returns them, and which they are."""
     if not table.num_rows:
         raise DataError(f"the data of {_said(key)} have no rows; expected at least one")
     rows = np.ones(table.num_rows, dtype=bool)
-    for column in table.columns.values():
-        if column.missing is not None:
+    for name, column in table.columns.items():
+        if column.missing is not None and name not in kept:
             rows &= ~column.missing.numpy()
-    complete = table.drop_missing()
+    complete = table.drop_missing([name for name in table if name not in kept])
     if weights is not None and not weights[rows].sum() > 0:
         raise DataError("all weights are zero; expected some positive ones")
     return complete, rows

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from causalppl.data import Table
 from causalppl.exceptions import DataError
@@ -311,6 +311,8 @@ class StratifiedPermutation(IndependenceTest):
     def _drawn(self, tables: Array, statistic: float, total: Array) -> float:
         rng = np.random.default_rng(self.seed)
         for table in tables.astype(np.int64):
+            from scipy import stats
+
             law = stats.random_table(table.sum(1), table.sum(0), seed=rng)
             total += _divergence(law.rvs(len(total)).astype(float), 1.0)
         # what is equal may differ by rounding

@@ -19,8 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
-from scipy.stats import f as f_law
+from scipy.special import chdtri, fdtri
 
 from causalppl.data import Table
 from causalppl.estimation.estimate import Estimate
@@ -471,13 +470,13 @@ class _Stages:
             z = self.z[:, 0]
             zx, zy = float(z @ x), float(z @ y)
             scores = np.stack([z * (x - x_fit), z * (y - y_fit)])
-            noise = scores @ scores.T * chi2.ppf(prob, 1)
+            noise = scores @ scores.T * chdtri(1, 1 - prob)
             if self.errors == "HC1":
                 noise *= self.num_rows / self._free
             signal = np.outer([zx, zy], [zx, zy])
         else:
             both, fits = np.stack([x, y]), np.stack([x_fit, y_fit])
-            bound = f_law.ppf(prob, self.num_instruments, self._free)
+            bound = fdtri(self.num_instruments, self._free, prob)
             noise = (both - fits) @ (both - fits).T * bound * self.num_instruments / self._free
             signal = fits @ fits.T
         excess = signal - noise

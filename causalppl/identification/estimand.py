@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from causalppl.exceptions import DataError
+from causalppl.exceptions import DataError, QueryError
 from causalppl.graphs import ADMG
 from causalppl.identification.expression import (
     Combination,
@@ -97,7 +97,9 @@ class Estimand:
         unknown = {s for s in self.body.free if s not in symbols} | {
             s for s in symbols if s.variable not in self.query.variables
         }
-        assert not unknown, f"free symbols {unknown} in the formula of {self.query}"
+        if unknown:
+            listed = ", ".join(sorted(map(str, unknown)))
+            raise QueryError(f"the formula of {self.query} leaves {listed} free; bind or name them")
 
     def __str__(self) -> str:
         return to_text(self.body)
@@ -174,7 +176,7 @@ class Estimand:
             graph = ADMG.parse(stored["graph"]).in_canonical_order()
             axes = tuple((label, Symbol(*entry)) for label, entry in stored["axes"])
             return cls(parse_query(stored["query"]), nodes[-1], graph, axes=axes)
-        except (KeyError, TypeError, IndexError, ValueError, AssertionError) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise DataError(
                 f"this is not a stored estimand ({error}); expected what to_json writes"
             ) from None

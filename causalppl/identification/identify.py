@@ -72,6 +72,8 @@ def identify(
         raise QueryError(f"the query is {query!r}; expected text, a Query or a Contrast")
     if policies is not None and not isinstance(policies, Mapping):
         raise QueryError(f"policies is {policies!r}; expected a mapping, {{'X': ['Z']}}")
+    if primed := [name for name in graph.nodes if "'" in name]:
+        raise GraphError(f"the node {primed[0]!r} has a prime, which formulas need; rename it")
     ordered = graph.in_canonical_order()
     sources = list_sources(ordered, experiments, domains, observational=observational)
     search = Search(ordered, sources, _plans(ordered, policies or {}))
@@ -82,7 +84,11 @@ def identify(
 def _plans(graph: ADMG, policies: Mapping[str, Iterable[str]]) -> dict[int, tuple[int, ...]]:
     found = {}
     for name, inputs in policies.items():
-        names = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        if not isinstance(inputs, Iterable):
+            raise QueryError(
+                f"the plan for {name} looks at {inputs!r}; expected a list of variables"
+            )
+        names = (inputs,) if isinstance(inputs, str) else tuple(dict.fromkeys(inputs))
         for other in (name, *names):
             graph.mask((other,))
         if name in names:

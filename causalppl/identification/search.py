@@ -141,6 +141,7 @@ class Search:
             if any(event.term == other.term for other in query.given):
                 raise QueryError(f"{event.term} is asked for and given in {query}; drop one")
         check_names(self.graph, query, query.variables)
+        self._check_plans(query)
         outcomes, tests = _split_tests(query.worlds)
         found = None
         if not self.policies and self.sources == (Source(),):
@@ -153,6 +154,14 @@ class Search:
         own: dict[Open, Symbol] = {name: symbol for name, symbol in found.opened.items()}
         own |= {e: s for e, s in events if e.value is None and s not in summed}
         return body, own
+
+    def _check_plans(self, query: Query) -> None:
+        planned = {self.graph.nodes[node] for node in self.policies}
+        for event in (*query.worlds.outcomes, *query.worlds.given):
+            if twice := sorted(planned & {i.name for i in event.term.interventions}):
+                raise QueryError(
+                    f"{query} sets {twice[0]}, which a plan sets too; expected one of the two"
+                )
 
     def _simple(self, query: Query, outcomes: Sequence[Event]) -> "_Found | None":
         given = query.worlds.given

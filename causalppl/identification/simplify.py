@@ -211,6 +211,9 @@ def _without(symbol: Symbol, using: Sequence[Node]) -> list[Node] | None:
     merged = using[0] if len(using) == 1 else _joined_pair(*using) if len(using) == 2 else None
     if isinstance(merged, Policy) and merged.outcome == symbol:
         return []
+    if isinstance(merged, Pin) and isinstance(merged.body, Probability):
+        inner = _without(symbol, [merged.body])
+        return None if inner is None else [pin(merged.over, law) for law in inner]
     if isinstance(merged, Same) and merged.first != merged.second:
         return []
     if not isinstance(merged, Probability) or symbol not in merged.outcomes:

@@ -37,7 +37,7 @@ class Domain:
         if not isinstance(self.name, str) or not self.name:
             raise QueryError(f"a domain is named {self.name!r}; expected a non-empty string")
         object.__setattr__(self, "shifted", _names(self.shifted))
-        object.__setattr__(self, "experiments", tuple(map(_names, self.experiments)))
+        object.__setattr__(self, "experiments", tuple(_sets(self.experiments)))
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def list_sources(
     found = [Source()] if observational else []
     found += [Source(do=_mask(graph, do, "an experiment")) for do in _sets(experiments)]
     names: set[str] = set()
-    if domains is None or isinstance(domains, Domain):
+    if isinstance(domains, Domain) or not isinstance(domains, Iterable):
         raise QueryError(f"domains is {domains!r}; expected a list of Domain")
     for domain in domains:
         if not isinstance(domain, Domain):
@@ -116,11 +116,16 @@ def list_sources(
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
+    if not isinstance(names, Iterable) or isinstance(names, Mapping):
+        raise QueryError(
+            f"{names!r} was given where variables are named; expected a set of names, such as "
+            "{'X'}: an experiment sets each at all its values"
+        )
     return tuple(sorted({names} if isinstance(names, str) else set(names)))
 
 
 def _sets(experiments: Iterable[Iterable[str]]) -> list[tuple[str, ...]]:
-    if experiments is None or isinstance(experiments, str | Mapping):
+    if isinstance(experiments, str | Mapping) or not isinstance(experiments, Iterable):
         raise QueryError(
             f"experiments is {experiments!r}; expected a list of sets of variables, [{{'X'}}]"
         )

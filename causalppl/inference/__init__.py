@@ -6,6 +6,8 @@ name                       what it does                                         
 ``infer``                  one query, one posterior                             Pearl 2009, ch. 7
 ``fit``                    parameters from data
 ``Posterior``              draws and exact laws, with summary and diagnostics
+``map_units``,             counterfactuals of units streamed from Parquet to
+``MappedUnits``            Parquet, resumable
 ``Engine``, ``Problem``,   the contract between questions and those who answer
 ``Answer``, ``Condition``
 ``ClosedForm``             abduct and predict, nothing to infer                 Pearl 2009, 7.1.7
@@ -45,6 +47,7 @@ from causalppl.inference.fit import fit
 from causalppl.inference.gaussian import Gaussian
 from causalppl.inference.importance import Importance
 from causalppl.inference.infer import infer
+from causalppl.inference.map_units import MappedUnits, map_units
 from causalppl.inference.mcmc import NUTS
 from causalppl.inference.nuts_fit import NUTSFit
 from causalppl.inference.posterior import Posterior
@@ -61,6 +64,7 @@ __all__ = [
     "Enumeration",
     "Gaussian",
     "Importance",
+    "MappedUnits",
     "NUTSFit",
     "Posterior",
     "Problem",
@@ -74,6 +78,7 @@ __all__ = [
     "ett",
     "fit",
     "infer",
+    "map_units",
     "nde",
     "nie",
     "pn",
