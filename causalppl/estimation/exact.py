@@ -50,7 +50,7 @@ def evaluate(
             contracted without the joint table. With experiments or several populations, a mapping
             from ``(domain, variables set)`` to laws, the target's domain being None; the law of an
             experiment has the variables that were set among its names and sums to one for each
-            of their values.
+            of their values. The law of selected units goes under ``("S=1", frozenset())``.
         policies: For soft interventions, the law of each planned variable given its inputs.
         tolerance: By how much the answer may depend on probabilities that the law leaves
             undefined.
@@ -77,7 +77,7 @@ def evaluate(
     if not isinstance(estimand, Estimand):
         raise DataError(f"the estimand is {estimand!r}; expected what identify returned")
     laws = _keyed(law) if isinstance(law, Mapping) else {(None, frozenset()): law}
-    tables = Tables(laws, policies or {}, tolerance=tolerance)
+    tables = Tables(laws, policies or {}, selected_on=estimand.selected_on, tolerance=tolerance)
     if not is_number(estimand):
         return tables.labelled(tables.of(estimand.body), estimand)
     value = expectation(estimand, tables)
@@ -125,6 +125,7 @@ class Tables:
     laws: Mapping[SourceKey, Law]
     policies: Mapping[str, Factor]
     shift: float | None = 0.0
+    selected_on: str | None = None
     tolerance: float = 1e-9
 
     def __post_init__(self) -> None:
@@ -230,6 +231,7 @@ class Tables:
         """Compute the table of a law: over outcomes, conditions and interventions, in order."""
         names = [symbol.variable for symbol in (*node.outcomes, *node.given, *node.do)]
         law = self._law(node)
+        self._check_units(node, law)
         present = {name for factor in law for name in factor.names}
         if missing := sorted(set(names) - present):
             raise DataError(
@@ -244,13 +246,37 @@ class Tables:
         return self._ratio(joint, joint.marginalise(rest), f"P({', '.join(rest)}) given", rest)
 
     def _law(self, node: Probability) -> tuple[Factor, ...]:
-        key = node.domain, frozenset(symbol.variable for symbol in node.do)
+        do = frozenset(symbol.variable for symbol in node.do)
+        key = node.domain, do
+        key_of_selected = f"{self.selected_on}=1", do
+        if self._is_of_selected(node) and key_of_selected in self._factors:
+            law, name = self._factors[key_of_selected], str(self.selected_on)
+            if any(name in factor.names for factor in law):
+                return law
+            return (*law, Factor((name,), torch.ones(1), {name: (1,)}))
         if key not in self._factors:
             raise DataError(
                 f"the formula needs the law of {_said(node)}; no such law was given; pass "
                 f"{{({node.domain!r}, frozenset({sorted(key[1])})): table}}"
             )
         return self._factors[key]
+
+    def _check_units(self, node: Probability, law: tuple[Factor, ...]) -> None:
+        """Refuse to take a law of all units from selected ones."""
+        name = self.selected_on
+        if name is None or self._is_of_selected(node):
+            return
+        if not any(name in factor.names for factor in law):
+            return
+        if float(contract(law, [name]).normalise().probability({name: 1})) > 1 - 1e-12:
+            raise DataError(
+                f"the formula needs a law of {', '.join(s.variable for s in node.outcomes)} among "
+                f"all units, but the law given has only units with {name}=1; pass "
+                f"{{('{name}=1', frozenset()): selected, (None, frozenset()): external}}"
+            )
+
+    def _is_of_selected(self, node: Probability) -> bool:
+        return any(symbol.variable == self.selected_on for symbol in (*node.given, *node.outcomes))
 
     def _policy(self, node: Policy) -> Factor:
         name = node.outcome.variable

@@ -72,6 +72,8 @@ class Estimand:
             outcomes, then conditions, then interventions. A value is called after its variable;
             where the query has a variable several times after its term, such as ``Y_{X=0}``, or
             ``do(X)``. When left out, the free symbols of the formula.
+        selected_on: The selection node: laws given ``S=1`` come from selected units, the others
+            from all units; None where all data are on all units.
 
     Example:
         >>> from causalppl.graphs import front_door
@@ -88,6 +90,7 @@ class Estimand:
     graph: ADMG
     steps: tuple[Step, ...] = field(default=(), repr=False)
     axes: tuple[tuple[str, Symbol], ...] = ()
+    selected_on: str | None = None
 
     def __post_init__(self) -> None:
         if not self.axes:
@@ -142,8 +145,14 @@ class Estimand:
             if isinstance(node, Probability):
                 do = ", ".join(symbol.variable for symbol in node.do)
                 where = f"^{node.domain}" if node.domain else ""
-                found[f"P{where}(...{f' | do({do})' if do else ''})"] = None
+                units = [str(symbol) for symbol in node.given if symbol in self._selected]
+                bar = ", ".join([*([f"do({do})"] if do else []), *units])
+                found[f"P{where}(...{f' | {bar}' if bar else ''})"] = None
         return tuple(sorted(found))
+
+    @property
+    def _selected(self) -> tuple[Symbol, ...]:
+        return () if self.selected_on is None else (Symbol(self.selected_on, 0, 1),)
 
     def to_json(self) -> str:
         """Write the estimand as JSON; each part of the formula once."""
@@ -157,6 +166,7 @@ class Estimand:
                 "query": str(self.query),
                 "graph": str(self.graph),
                 "axes": self.axes,
+                "selected_on": self.selected_on,
                 "nodes": rows,
             }
         )
@@ -175,7 +185,8 @@ class Estimand:
                 nodes.append(_read(kind, fields, tuple(nodes[i] for i in below)))
             graph = ADMG.parse(stored["graph"]).in_canonical_order()
             axes = tuple((label, Symbol(*entry)) for label, entry in stored["axes"])
-            return cls(parse_query(stored["query"]), nodes[-1], graph, axes=axes)
+            query, selected_on = parse_query(stored["query"]), stored["selected_on"]
+            return cls(query, nodes[-1], graph, axes=axes, selected_on=selected_on)
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise DataError(
                 f"this is not a stored estimand ({error}); expected what to_json writes"

@@ -69,6 +69,8 @@ def recover_from_selection(
 
     Returns:
         The formula: probabilities given ``S=1``, and probabilities over one external set each.
+        `evaluate` takes the laws of selected and of all units under the keys
+        ``("S=1", frozenset())`` and ``(None, frozenset())``.
 
     Raises:
         NotIdentifiableError: No formula was found; ``error.hedge`` is a `SelectionWitness`.
@@ -80,6 +82,8 @@ def recover_from_selection(
         >>> recover_from_selection(graph, "P(Y | do(X))", external=[{"Z"}])
         sum_Z P(Y | X, Z, S=1) P(Z)
     """
+    if isinstance(external, str) or not isinstance(external, Iterable):
+        raise QueryError(f"external is {external!r}; expected a list of sets, such as [{{'Z'}}]")
     known = _checked(graph, selected_on, external)
     try:
         complete = identify(graph, query)  # its open values are those of the formula
@@ -90,7 +94,7 @@ def recover_from_selection(
     steps = tuple(_answer(complete.graph, part, selected_on, known) for part in parts)
     bodies = tuple(step.formula for step in steps)
     body = bodies[0] if weights == (1.0,) else ex.Combination(weights, bodies)
-    return replace(complete, body=body, steps=steps)
+    return replace(complete, body=body, steps=steps, selected_on=selected_on)
 
 
 @dataclass(frozen=True)

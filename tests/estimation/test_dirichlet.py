@@ -281,10 +281,10 @@ def test_sixteen_confounders_are_refused_by_name() -> None:
 def test_too_little_overlap_is_refused_by_name() -> None:
     estimand = identify(confounded_by(9), "ATE(X -> Y)")
     with pytest.raises(AssumptionError, match=r"rests on .* strata that have no rows"):
-        estimate(estimand, many_confounders(9, 500, 0))
+        estimate(estimand, many_confounders(9, 500, 0), method=Dirichlet())
     estimand = identify(confounded_by(6), "ATE(X -> Y)")
     with pytest.raises(AssumptionError, match="strata of one to three rows"):
-        estimate(estimand, many_confounders(6, 300, 2))
+        estimate(estimand, many_confounders(6, 300, 2), method=Dirichlet())
 
 
 @pytest.mark.slow

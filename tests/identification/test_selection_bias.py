@@ -13,7 +13,7 @@ import torch
 
 from causalppl.data import Factor
 from causalppl.estimation import evaluate
-from causalppl.exceptions import GraphError, NotIdentifiableError, QueryError
+from causalppl.exceptions import DataError, GraphError, NotIdentifiableError, QueryError
 from causalppl.graphs import ADMG, Path, random_admg
 from causalppl.identification import Estimand
 from causalppl.identification.expression import Probability, Symbol, walk
@@ -350,3 +350,21 @@ def test_bad_input_is_named(
 ) -> None:
     with pytest.raises(error, match=words):
         recover_from_selection(ADMG.parse(text), query, external=external)
+
+
+def test_laws_of_selected_and_of_all_units_come_apart() -> None:
+    graph = ADMG.parse("Z -> X -> Y; Z -> Y; Z -> S")
+    estimand = recover_from_selection(graph, "P(Y | do(X))", external=[{"Z"}])
+    assert estimand.sources == ("P(...)", "P(... | S=1)")
+    model = random_finite_model(graph, seed=3)
+    whole = model.law()
+    selected = whole.condition({"S": 1}).normalise()
+    apart = {("S=1", frozenset()): selected, (None, frozenset()): whole.marginalise(["Z"])}
+    torch.testing.assert_close(evaluate(estimand, apart).values, evaluate(estimand, whole).values)
+    only = Factor(
+        ("Z", "X", "Y", "S"),
+        torch.stack([selected.align("ZXY").values * 0, selected.align("ZXY").values], -1),
+    )
+    with pytest.raises(DataError, match="only units with S=1"):
+        evaluate(estimand, only)
+    assert Estimand.from_json(estimand.to_json()) == estimand
