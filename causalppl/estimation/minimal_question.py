@@ -236,7 +236,11 @@ def _with_values(query: Query | Contrast, change: _Change) -> Query | Contrast:
         value = intervention.value
         if isinstance(value, Term):
             return replace(intervention, value=in_world(value))
-        return intervention if value is None else Intervention(i := intervention.name, change(i, value))
+        return (
+            intervention
+            if value is None
+            else Intervention(i := intervention.name, change(i, value))
+        )
 
     def in_world(term: Term) -> Term:
         return Term(term.name, tuple(map(set_to, term.interventions)))
