@@ -1,24 +1,28 @@
 """Non-identifiability shown: two finite models with equal data and different answers."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from causalppl.estimation.equivalent_models import Domain, Family, Input, Rest
+from causalppl.estimation.equivalent_models import Domain, Family, Input
+from causalppl.estimation.minimal_question import (
+    Unidentified,
+    coded,
+    lifted,
+    minimal_question,
+    refusal,
+)
 from causalppl.exceptions import (
     FitError,
-    GraphError,
     ImpossibleEvidenceError,
     NotIdentifiableError,
     QueryError,
 )
-from causalppl.graphs import ADMG
-from causalppl.identification import Witness
-from causalppl.programs.finite import FiniteModel, latent_names
+from causalppl.programs.finite import FiniteModel, random_law
 from causalppl.programs.scm import SCM
 from causalppl.queries import Contrast, Query, Term
 from causalppl.queries.terms import Intervention
@@ -37,73 +41,8 @@ _CLEAR = 0.05  # a difference that needs no improvement
 _WORTH = 1e-3  # a difference below this one is improved by another family, if one can
 _ROUNDS = 8
 _SLOPE = 1e-6  # a derivative below this one is zero
-
-
-@dataclass(frozen=True)
-class Unidentified:
-    """A question that data are said not to answer.
-
-    Attributes:
-        graph: The diagram over all observed variables.
-        query: What is asked, about the target population. Values are states, ``0, 1, ...``.
-        inputs: What data could show; observation of the target population when left out.
-
-    Raises:
-        GraphError: An input names a variable that the diagram lacks.
-        QueryError: The query names such a variable; the target population is said to be shifted,
-            or one population is described in two ways.
-
-    Example:
-        >>> bow = ADMG.parse("X -> Y; X <-> Y")
-        >>> print(Unidentified(bow, Query.parse("P(Y | do(X))")))
-        P(Y | do(X)) from P(.) on X -> Y; X <-> Y
-    """
-
-    graph: ADMG
-    query: Query | Contrast
-    inputs: tuple[Input, ...] = (Input(),)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", tuple(self.inputs))
-        populations: dict[Domain, frozenset[str]] = {None: frozenset()}
-        for given in self.inputs:
-            unknown = sorted((given.do | given.shifted) - set(self.graph.nodes))
-            if unknown:
-                raise GraphError(
-                    f"the input {given} names {', '.join(unknown)}; the diagram has "
-                    f"{', '.join(self.graph.nodes)}; check the spelling"
-                )
-            if populations.setdefault(given.domain, given.shifted) != given.shifted:
-                raise QueryError(
-                    f"the input {given} says other mechanisms are shifted than before; expected "
-                    "the same ones in all inputs of a population, and none in the target (None)"
-                )
-        missing = sorted(self.query.variables - set(self.graph.nodes))
-        if missing:
-            raise QueryError(
-                f"{self.query} names {', '.join(missing)}; the diagram has "
-                f"{', '.join(self.graph.nodes)}; check the spelling"
-            )
-
-    @classmethod
-    def from_error(cls, error: NotIdentifiableError) -> "Unidentified":
-        """Read the question off the error that ``identify`` raised.
-
-        Raises:
-            QueryError: The error carries no witness.
-        """
-        witness = error.hedge
-        if not isinstance(witness, Witness):
-            raise QueryError("the error carries no witness; expected one raised by identify")
-        inputs = (
-            Input(frozenset(study.do), study.domain, frozenset(study.shifted))
-            for study in witness.studies
-        )
-        return cls(witness.graph, witness.query, tuple(inputs))
-
-    def __str__(self) -> str:
-        sources = ", ".join(map(str, self.inputs)) or "no data"
-        return f"{self.query} from {sources} on {self.graph}"
+_MOST_WORK = 2e9  # multiplications in one least-squares step of a walk: a few seconds
+_MOST_ENTRIES = 1 << 22  # of the law of all variables, which the check computes
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +55,8 @@ class Counterexample:
         second: Another one.
         sources: Population to both models of it; mechanisms that are not shifted are shared with
             those of the target.
+        codes: Variable to the texts that the question had for it: that of state 0, of state 1, ...
+            The question of the pair has the states instead.
 
     Example:
         >>> bow = ADMG.parse("X -> Y; X <-> Y")
@@ -128,6 +69,7 @@ class Counterexample:
     first: FiniteModel
     second: FiniteModel
     sources: Mapping[str, tuple[FiniteModel, FiniteModel]] = field(default_factory=dict)
+    codes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def query(self) -> Query | Contrast:
@@ -207,11 +149,15 @@ class Counterexample:
         where = ", ".join(f"{name}={value}" for name, value in self.cell.items())
         shown = f"{self.query} at {where}" if where else str(self.query)
         sources = "; ".join(map(str, self.inputs)) or "nothing"
-        return (
-            f"Two models on {self.question.graph}\n"
-            f"  agree on {sources} (largest difference {self.agreement:.1g})\n"
-            f"  differ on {shown}: {first:.4f} and {second:.4f}"
-        )
+        lines = [
+            f"Two models on {self.question.graph}",
+            f"  agree on {sources} (largest difference {self.agreement:.1g})",
+            f"  differ on {shown}: {first:.4f} and {second:.4f}",
+        ]
+        for name, texts in self.codes.items():
+            states = ", ".join(f"{code} is {text!r}" for code, text in enumerate(texts))
+            lines.append(f"  states of {name}: {states}")
+        return "\n".join(lines)
 
     def __str__(self) -> str:
         return self.summary()
@@ -238,22 +184,27 @@ def counterexample(
 ) -> Counterexample:
     """Build two finite models that agree on the inputs and differ on the query.
 
-    At a random model, the directions in which no input changes are the null space of the inputs'
-    Jacobian. If the answer changes along one of them, a step there and Gauss-Newton steps back
-    give a second model with the same inputs and another answer. More states of treatments and
-    latents are tried in turn: with two treatments' values, data identify more than with three.
+    The pair is sought on the smallest diagram on which the query still has no formula, and only in
+    the mechanisms that the witness is about; what the smaller diagram lacks has one state or is
+    not heeded. At a random model, the directions in which no input changes are the null space of
+    the inputs' Jacobian. If the answer changes along one of them, a step there and Gauss-Newton
+    steps back give a second model with the same inputs and another answer. More states of
+    treatments and latents are tried in turn: with two treatments' values, data identify more than
+    with three.
 
     Args:
         question: The error that ``identify`` raised; or the query, the diagram and what data
-            could show.
+            could show. Texts in the query become states, see `Counterexample.codes`.
         seed: Seed of the random models.
 
     Returns:
         The two models; ``check()`` confirms them by exact computation.
 
     Raises:
-        FitError: None was found, as is always the case when the query is identifiable.
-        QueryError: A value in the query is not a state ``0, 1, ...``.
+        FitError: None was found, as is always the case when the query is identifiable; or the
+            diagram was too large to search.
+        QueryError: The question is something else, or a value in the query is neither a text nor
+            a state ``0, 1, ...``.
 
     References:
         Shpitser and Pearl (2006), Identification of joint interventional distributions, theorem 4,
@@ -264,43 +215,74 @@ def counterexample(
         >>> print(counterexample(Unidentified(graph, Query.parse("P(Y=1 | do(X=0))"))).check())
         True
     """
-    if isinstance(question, NotIdentifiableError):
-        planned = getattr(question.hedge, "planned", ())
-        question = Unidentified.from_error(question)
-        if planned:
-            raise QueryError(
-                f"{question.query} is under a plan for {', '.join(planned)}; models are sought for "
-                "values that are set, not for plans: ask for the c-factor of the witness, "
-                "counterexample(replace(Unidentified.from_error(error), query=...))"
-            )
+    asked = _read(question)
+    query, codes = coded(asked.query)
+    asked = replace(asked, query=query)
+    small = minimal_question(asked)
     rng = np.random.default_rng(seed)
     best: Counterexample | None = None
-    tried = 0
-    for family in _families(question):
+    tried = skipped = 0
+    for ground in _grounds(small, rng):
+        if ground.is_too_large:
+            skipped += 1
+            continue
         tried += 1
-        found = _Walk(family, question.query, rng).best()
+        found = _Walk(ground.family, ground.answer, rng).best()
         if found is None:
             continue
-        pair = _lifted(question, family, found, rng)
+        pair = replace(_lifted(asked, ground, found), codes=codes)
         if pair.check() and (best is None or pair.difference > best.difference):
             best = pair
         if best is not None and best.difference > _WORTH:
             break
     if best is None:
-        raise FitError(
-            f"no counterexample found to the identifiability of {question} in {tried} families of "
-            "models; expected one if the query is not identifiable; check that it is not, or try "
-            "another seed"
-        )
+        raise FitError(_failure(asked, small, tried, skipped))
     return best
+
+
+def _read(question: Unidentified | NotIdentifiableError) -> Unidentified:
+    if isinstance(question, Unidentified):
+        return question
+    if not isinstance(question, NotIdentifiableError):
+        raise QueryError(
+            f"the question is {question!r}; expected the error that identify raised, or "
+            "Unidentified(graph, query), with the query parsed"
+        )
+    planned = getattr(question.hedge, "planned", ())
+    asked = Unidentified.from_error(question)
+    if planned:
+        raise QueryError(
+            f"{asked.query} is under a plan for {', '.join(planned)}; models are sought for "
+            "values that are set, not for plans: ask for the c-factor of the witness, "
+            "counterexample(replace(Unidentified.from_error(error), query=...))"
+        )
+    return asked
+
+
+def _failure(asked: Unidentified, small: Unidentified, tried: int, skipped: int) -> str:
+    count = len(small.graph)
+    if not tried:
+        return (
+            f"no counterexample was sought to the identifiability of {asked}: the smallest diagram "
+            f"found for it, {small.graph}, has {count} variables, too many to search; expected "
+            "fewer, or less dense causes of those that the witness names; take a marginal question"
+        )
+    more = f" ({skipped} more were too large on {small.graph}, with {count} variables)"
+    return (
+        f"no counterexample found to the identifiability of {asked} in {tried} families of "
+        f"models{more if skipped else ''}; expected one if the query is not identifiable; check "
+        "that it is not, or try another seed"
+    )
 
 
 class _Walk:
     """A walk from a random model through those with the same inputs, to change the answer."""
 
-    def __init__(self, family: Family, query: Query | Contrast, rng: np.random.Generator) -> None:
+    def __init__(
+        self, family: Family, answer: Callable[[Array], Array], rng: np.random.Generator
+    ) -> None:
         self._family = family
-        self._query = query
+        self._answer = answer
         self._rng = rng
         self._start = rng.uniform(-2.0, 2.0, family.size)
         self._laws = family.laws(self._start)
@@ -349,55 +331,116 @@ class _Walk:
         direction = free @ weights[0] * np.sign(change @ (self._answer(here) - start) or 1.0)
         return np.asarray(direction / np.abs(direction).max())
 
-    def _answer(self, logits: Array) -> Array:
-        return self._family.models(logits)[None].answer(self._query).values.reshape(-1)
 
+class _Ground:
+    """Where one walk takes place: a family of some mechanisms, the others held fixed around it.
 
-def _families(question: Unidentified) -> Iterator[Family]:
-    """Families of models to try, the simplest first."""
-    graph = question.graph
-    relevant = graph.in_order(graph.ancestors(question.query.variables))
-    part = graph.subgraph(relevant)
-    noise = 2 if question.query.rung == 3 else 1
-    least = _least_states(question.query)
-    ladder = [(2, 2, noise), (2, 2, noise), (3, 2, noise), (2, 3, noise), (3, 3, noise + 1)]
-    for treatment, latent, private in ladder:
-        states = {
-            name: max(least.get(name, 2), treatment if name in _set_variables(question) else 2)
-            for name in part.nodes
-        }
-        yield Family(
-            part, question.inputs, states=states, latent_states=latent, noise_states=private
+    The law of a study is the product of its districts' c-factors. So models with the same
+    mechanisms outside some districts agree on a study if they do where the causes of these
+    districts are set.
+    """
+
+    def __init__(
+        self,
+        question: Unidentified,
+        active: frozenset[str],
+        size: "_Size",
+        rng: np.random.Generator,
+    ) -> None:
+        graph = question.graph
+        self.query = question.query
+        self._graph, self._active = graph, active
+        causes = graph.parents(active) - active
+        states = _states(question, size.treatment)
+        inputs = [replace(i, do=i.do & active | causes) for i in question.on(graph).inputs]
+        self.family = Family(
+            graph.subgraph(active | causes).remove_incoming(causes),
+            [replace(i, shifted=i.shifted & active) for i in dict.fromkeys(inputs)],
+            states=states,
+            latent_states=size.latent,
+            noise_states=size.noise,
         )
+        self._entries = np.prod([float(states[name]) for name in graph.nodes])
+        self._states, self._rng = states, rng
+
+    @cached_property
+    def _fixed(self) -> dict[str, Array]:
+        parents = {n: self._graph.in_order(self._graph.parents(n)) for n in self._graph.nodes}
+        return {
+            name: _noisy_copy([self._states[p] for p in parents[name]], count, self._rng)
+            for name, count in self._states.items()
+            if name not in self._active
+        }
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether a walk here, or the check of what it finds, would take too long."""
+        family = self.family
+        rows = len(family.inputs) * np.prod([float(family.states[n]) for n in family.graph.nodes])
+        return bool(rows * family.size**2 > _MOST_WORK or self._entries > _MOST_ENTRIES)
+
+    def models(self, logits: Array) -> dict[Domain, FiniteModel]:
+        """Return the model of each population, on the question's diagram."""
+        return {domain: self._around(m) for domain, m in self.family.models(logits).items()}
+
+    def answer(self, logits: Array) -> Array:
+        """The answer in the target population, as one row."""
+        return self.models(logits)[None].answer(self.query).values.reshape(-1)
+
+    def _around(self, model: FiniteModel) -> FiniteModel:
+        tables = {name: model.tables[name] for name in self._active} | self._fixed
+        inner = {n: u for n, u in model.latents.items() if self._active.issuperset(u.children)}
+        return FiniteModel(self._graph, tables, inner)
 
 
-def _set_variables(question: Unidentified) -> frozenset[str]:
-    """The variables that the query or an input sets."""
-    found = frozenset().union(*(given.do for given in question.inputs))
-    for query in _queries(question.query):
-        for event in (*query.worlds.outcomes, *query.worlds.given):
-            found |= {i.name for i in _interventions(event.term)}
-    return found
+@dataclass(frozen=True)
+class _Size:
+    """Numbers of states: of variables that are set, of latents, of private latents."""
+
+    treatment: int
+    latent: int
+    noise: int
 
 
-def _least_states(query: Query | Contrast) -> dict[str, int]:
-    """The number of states that the query's values need."""
-    least: dict[str, int] = {}
-    for part in _queries(query):
+def _grounds(question: Unidentified, rng: np.random.Generator) -> Iterator[_Ground]:
+    """Grounds to walk on, the simplest first: the witness's part, then the whole diagram."""
+    noise = 2 if question.query.rung == 3 else 1
+    ladder = [(2, 2, noise), (2, 2, noise), (3, 2, noise), (2, 3, noise), (3, 3, noise + 1)]
+    whole = frozenset(question.graph.nodes)
+    for active in dict.fromkeys((_active(question), whole)):
+        for states in ladder:
+            yield _Ground(question, active, _Size(*states), rng)
+
+
+def _active(question: Unidentified) -> frozenset[str]:
+    """The variables of the witness, and all that latents act on; all where there is no witness."""
+    graph = question.graph
+    witness = refusal(question)
+    if witness is None or not question.inputs:
+        return frozenset(graph.nodes)
+    found = {name for hedge in witness.hedges for name in (*hedge.inner, *hedge.outer)}
+    found |= {name for edge in graph.bidirected_edges for name in edge}
+    if witness.conflict is not None:
+        found |= set(witness.conflict.district)
+    return frozenset(found)
+
+
+def _states(question: Unidentified, treatment: int) -> dict[str, int]:
+    """The number of states of each variable: what its values need, more if it is set."""
+    states = dict.fromkeys(question.graph.nodes, 2)
+    set_to: list[Intervention] = []
+    for part in question.parts:
         for event in (*part.worlds.outcomes, *part.worlds.given):
-            pairs = [(i.name, i.value) for i in _interventions(event.term)]
+            inner = list(_interventions(event.term))
+            set_to += inner
+            pairs = [(i.name, i.value) for i in inner]
             pairs += [(event.name, event.value)] if event.op == "=" else []
             for name, value in pairs:
-                if isinstance(value, int) and value >= 0:
-                    least[name] = max(least.get(name, 2), int(value) + 1)
-    return least
-
-
-def _queries(query: Query | Contrast) -> list[Query]:
-    if isinstance(query, Query):
-        return [query]
-    needs_mediators = query.kind in ("NDE", "NIE") and not query.mediators
-    return [] if needs_mediators else [part for _, part in query.expand()]
+                if isinstance(value, int):
+                    states[name] = max(states[name], value + 1)
+    for name in frozenset().union({i.name for i in set_to}, *(i.do for i in question.inputs)):
+        states[name] = max(states[name], treatment)
+    return states
 
 
 def _interventions(term: Term) -> Iterator[Intervention]:
@@ -408,19 +451,18 @@ def _interventions(term: Term) -> Iterator[Intervention]:
             yield intervention
 
 
-def _lifted(
-    question: Unidentified,
-    family: Family,
-    pair: Sequence[Array],
-    rng: np.random.Generator,
-) -> Counterexample:
-    """Add the variables that are no ancestors of the query's, the same in both models."""
-    solved = [family.models(logits) for logits in pair]
-    graph = question.graph
-    if len(family.graph) < len(graph):
-        noise = 2 if any(len(c) == 1 for c, _ in family.latents.values()) else 1
-        rest = Rest(graph, family, latent_names(graph, 2, noise), rng)
-        solved = [{d: rest.added_to(m, family.shifted[d]) for d, m in s.items()} for s in solved]
-    first, second = solved
+def _noisy_copy(causes: Sequence[int], count: int, rng: np.random.Generator) -> Array:
+    """A mechanism that passes on what it hears, so that a difference survives a long chain."""
+    drawn = random_law(rng, (*causes, count), 0.5)
+    if len(causes) != 1:
+        return drawn
+    return 0.9 * np.eye(count)[np.arange(causes[0]) % count] + 0.1 * drawn
+
+
+def _lifted(question: Unidentified, ground: _Ground, pair: Sequence[Array]) -> Counterexample:
+    """Move both models to the whole diagram."""
+    first, second = (
+        {d: lifted(m, question.graph) for d, m in ground.models(logits).items()} for logits in pair
+    )
     sources = {d: (first[d], second[d]) for d in first if d is not None}
     return Counterexample(question, first[None], second[None], sources)

@@ -247,23 +247,25 @@ def _with_values(query: Query | Contrast, change: _Change) -> Query | Contrast:
 
     def happens(event: Event) -> Event:
         term = in_world(event.term)
-        is_plain = event.op != "=" or event.value is None
-        value = event.value if is_plain else change(event.name, event.value)  # type: ignore[arg-type]
-        return Event(term, value, event.op)
+        if event.value is None or event.op != "=":
+            return replace(event, term=term)
+        return Event(term, change(event.name, event.value))
 
     if isinstance(query, Query):
         outcomes = tuple(map(happens, query.outcomes))
         do = tuple(map(set_to, query.do))
         return replace(query, outcomes=outcomes, do=do, given=tuple(map(happens, query.given)))
-    levels = {
-        "treated": change(query.treatment, query.treated),
-        "control": change(query.treatment, query.control),
-    }
-    if query.kind in ("PN", "PS", "PNS"):
-        levels["present"] = change(query.outcome, query.present)
-        levels["absent"] = change(query.outcome, query.absent)
-    do = tuple(map(set_to, query.do))
-    return replace(query, **levels, do=do, given=tuple(map(happens, query.given)))
+    whole = replace(
+        query,
+        treated=change(query.treatment, query.treated),
+        control=change(query.treatment, query.control),
+        do=tuple(map(set_to, query.do)),
+        given=tuple(map(happens, query.given)),
+    )
+    if query.kind not in ("PN", "PS", "PNS"):
+        return whole
+    present, absent = (change(query.outcome, v) for v in (query.present, query.absent))
+    return replace(whole, present=present, absent=absent)
 
 
 _Part: TypeAlias = tuple[str, tuple[str, ...]]

@@ -30,9 +30,12 @@ def identify(
     districts, and each district is one c-factor, which some source of data has to give. Short
     criteria (rule 2, back-door adjustment) are tried first where they apply.
 
-    The verdict is complete: a query that is refused has two models with the same data and
-    different answers. It is nonparametric: for variables with few values, or with a stated form
-    of the mechanisms, more can be identifiable.
+    A refusal is final for interventional queries, for joint and for conditional counterfactuals
+    with open values, and for transport: two models have the same data and different answers. A
+    conditional counterfactual at fixed values is also tried at just these values, on which worlds
+    may agree; nobody has proven that second step complete. A contrast is refused if one of its
+    parts is. Verdicts are nonparametric: for variables with few values, or with a stated form of
+    the mechanisms, more can be identifiable.
 
     Args:
         graph: The diagram.

@@ -1,12 +1,13 @@
 """From an engine's draws, means and laws to the posterior of what was asked."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from causalppl.exceptions import ProgramError
-from causalppl.inference.engine import Answer
+from causalppl.inference.engine import Answer, Condition
 from causalppl.inference.laws import FiniteLaw, Law, NormalLaw, PointLaw
 from causalppl.inference.posterior import Posterior
 from causalppl.inference.question import Question
@@ -14,16 +15,21 @@ from causalppl.inference.question import Question
 _ROUNDING = 1e-7
 
 
-def merge_patterns(parts: Sequence[tuple[torch.Tensor | None, Answer]], num_units: int) -> Answer:
+def merge_patterns(
+    parts: Sequence[tuple[torch.Tensor | None, Answer]],
+    num_units: int,
+    events: Sequence[Condition] = (),
+) -> Answer:
     """Put together the answers for units with different values missing.
 
     Args:
         parts: Unit indices (None: all units) and the answer for them.
         num_units: Number of units in all.
+        events: What a probability is asked of.
     """
     if len(parts) == 1 and parts[0][0] is None:
         return parts[0][1]
-    answers = [(units, answer) for units, answer in parts if units is not None]
+    answers = [(units, _with_probability(a, events)) for units, a in parts if units is not None]
     inner = max((v.shape[1] for _, a in answers for v in a.draws.values()), default=1)
 
     def scattered(pieces: list[tuple[torch.Tensor, torch.Tensor]], axis: int) -> torch.Tensor:
@@ -146,6 +152,18 @@ def _check_finite(name: str, value: torch.Tensor) -> None:
             "program is not defined at the values it met (a logarithm of a negative number, an "
             "overflow); check the program, the evidence and the interventions"
         )
+
+
+def _with_probability(answer: Answer, events: Sequence[Condition]) -> Answer:
+    """Write down the probability of events that exact values settle."""
+    draws = answer.draws
+    is_settled = answer.is_exact and all(
+        event.key in draws and draws[event.key].shape[1] == 1 for event in events
+    )
+    if answer.probability is not None or not events or not is_settled:
+        return answer
+    holds = torch.stack([event.holds(draws[event.key][:, 0]) for event in events]).all(0)
+    return replace(answer, probability=holds.to(torch.float64))
 
 
 def _number(question: Question, answer: Answer) -> tuple[torch.Tensor, torch.Tensor | None]:

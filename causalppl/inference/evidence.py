@@ -179,7 +179,8 @@ def _from_column(scm: SCM, key: str, site: Site, column: Any) -> _Column:
     values, missing = column.values, column.missing
     if column.categories is not None:
         codes = [scm.encode({key: str(c)})[key] for c in column.categories]
-        values = torch.as_tensor(codes, device=values.device)[values.clamp_min(0)]
+        # a column in which nothing is seen has no categories
+        values = torch.as_tensor(codes or [0], device=values.device)[values.clamp_min(0)]
     if values.is_floating_point() and missing is not None:
         values = torch.where(missing, torch.nan, values)
     checked = _checked(key, site, values, True, keep_dtype=False)

@@ -432,3 +432,13 @@ def test_the_spread_of_a_fitted_model_is_that_of_its_parameters_not_of_the_simul
     assert not alone.is_exact
     many = cp.infer(scm, "E[Y]", evidence={"Z": [0.5] * 40}, num_draws=2000, seed=0)
     assert many.sd()["Y"] == pytest.approx([exact] * 40, rel=0.4)
+
+
+def test_a_probability_of_what_some_units_show_and_others_miss():
+    def program():
+        x = pyro.sample("X", dist.Bernoulli(torch.tensor(0.5)))
+        pyro.sample("Z", dist.Bernoulli(0.2 + 0.5 * x))
+
+    seen = {"X": torch.tensor([0.0, 1.0, 1.0]), "Z": torch.tensor([1.0, float("nan"), 0.0])}
+    found = cp.infer(program, "P(Z=1)", evidence=seen, seed=0).mean()["Z=1"]
+    assert torch.as_tensor(found).tolist() == pytest.approx([1.0, 0.7, 0.0], abs=1e-6)
