@@ -92,7 +92,9 @@ def test_the_plug_in_on_finite_data_is_the_exact_sum() -> None:
 
 
 @pytest.mark.parametrize(
-    ("graph", "process"), [(PLAIN, binary), (PLAIN, smooth), (GIVEN, given)], ids=lambda v: str(v)
+    ("graph", "process"),
+    [(PLAIN, binary), (PLAIN, smooth), (GIVEN, given)],
+    ids=["binary", "smooth", "given"],
 )
 def test_the_effect_is_found(graph: ADMG, process: Any) -> None:
     data, truth = process(8000, 2)
@@ -243,7 +245,9 @@ def test_little_overlap_warns() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("graph", "process"), [(PLAIN, binary), (PLAIN, smooth), (GIVEN, given)], ids=lambda v: str(v)
+    ("graph", "process"),
+    [(PLAIN, binary), (PLAIN, smooth), (GIVEN, given)],
+    ids=["binary", "smooth", "given"],
 )
 def test_intervals_cover(graph: ADMG, process: Any) -> None:
     """500 simulations; 93 to 97 % has a false alarm rate of about 4 % at exactly 95 %."""

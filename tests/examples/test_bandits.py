@@ -12,7 +12,9 @@ COUNTS = [
 ]
 
 
-@pytest.mark.parametrize(("problem", "counts", "best"), COUNTS, ids=lambda p: str(p))
+@pytest.mark.parametrize(
+    ("problem", "counts", "best"), COUNTS, ids=[p.__name__ for p, *_ in COUNTS]
+)
 def test_the_arms_are_as_many_as_published_and_the_best_mean_is_right(problem, counts, best):
     found = problem()
     assert tuple(len(found.arms(w)) for w in ("POMIS", "MIS", "all", "joint")) == counts
