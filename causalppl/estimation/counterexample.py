@@ -12,9 +12,11 @@ from causalppl.estimation.equivalent_models import Domain, Family, Input
 from causalppl.estimation.minimal_question import (
     Unidentified,
     coded,
+    compact,
     lifted,
     minimal_question,
     refusal,
+    relevant,
 )
 from causalppl.exceptions import (
     FitError,
@@ -38,10 +40,12 @@ DIFFER = 1e-4
 """Two answers that differ by more than this are different."""
 
 _CLEAR = 0.05  # a difference that needs no improvement
-_WORTH = 1e-3  # a difference below this one is improved by another family, if one can
+_WORTH = 0.01  # a difference below this one is improved by another family, if one can
 _ROUNDS = 8
 _SLOPE = 1e-6  # a derivative below this one is zero
 _MOST_WORK = 2e9  # multiplications in one least-squares step of a walk: a few seconds
+_LITTLE_WORK = 2e6  # below this, all mechanisms of the diagram may differ between the models
+_MOST_CAUSES = 60  # a table has an axis for each, and arrays have at most 64
 _MOST_ENTRIES = 1 << 22  # of the law of all variables, which the check computes
 
 
@@ -84,14 +88,15 @@ class Counterexample:
     @cached_property
     def answers(self) -> tuple[Array, Array]:
         """The exact answers of both, with an axis for each of the query's open terms."""
-        return self.first.answer(self.query).values, self.second.answer(self.query).values
+        first, second = self._compact(None)
+        return first.answer(self.query).values, second.answer(self.query).values
 
     @cached_property
     def cell(self) -> Mapping[str, int]:
         """The values of the open terms at which the answers differ most."""
         gap = np.abs(self.answers[0] - self.answers[1])
         place = np.unravel_index(int(gap.argmax()), gap.shape)
-        names = self.first.answer(self.query).names
+        names = self._compact(None)[0].answer(self.query).names
         return dict(zip(names, map(int, place), strict=True))
 
     @property
@@ -110,7 +115,8 @@ class Counterexample:
         """The largest difference between the laws that data could show."""
         gaps = [0.0]
         for given in self.inputs:
-            laws = [m.law(dict.fromkeys(sorted(given.do))) for m in self.models(given.domain)]
+            models = self._compact(given.domain)
+            laws = [m.law(dict.fromkeys(m.graph.in_order(given.do))) for m in models]
             gaps.append(float((laws[0].values - laws[1].values).abs().max()))
         return max(gaps)
 
@@ -162,6 +168,12 @@ class Counterexample:
     def __str__(self) -> str:
         return self.summary()
 
+    def _compact(self, domain: Domain) -> tuple[FiniteModel, FiniteModel]:
+        """Both models of a population without their constants, which add axes and nothing else."""
+        named = self.query.variables.union(*(given.do for given in self.inputs))
+        first, second = (compact(model, named) for model in self.models(domain))
+        return first, second
+
     def _is_shared(self, given: Input) -> bool:
         """Whether the models of a population have the target's mechanisms where they should."""
         for target, source in zip(self.models(), self.models(given.domain), strict=True):
@@ -184,13 +196,14 @@ def counterexample(
 ) -> Counterexample:
     """Build two finite models that agree on the inputs and differ on the query.
 
-    The pair is sought on the smallest diagram on which the query still has no formula, and only in
-    the mechanisms that the witness is about; what the smaller diagram lacks has one state or is
-    not heeded. At a random model, the directions in which no input changes are the null space of
-    the inputs' Jacobian. If the answer changes along one of them, a step there and Gauss-Newton
-    steps back give a second model with the same inputs and another answer. More states of
-    treatments and latents are tried in turn: with two treatments' values, data identify more than
-    with three.
+    On a large diagram, or where the difference is small otherwise, the pair is sought on the
+    smallest part on which the query still has no formula, and there only in the mechanisms that the
+    witness is about; other variables have one state, and other edges are not heeded.
+
+    At a random model, the directions in which no input changes are the null space of the inputs'
+    Jacobian. If the answer changes along one of them, a step there and Gauss-Newton steps back
+    give a second model with the same inputs and another answer. More states of treatments and
+    latents are tried in turn: with two treatments' values, data identify more than with three.
 
     Args:
         question: The error that ``identify`` raised; or the query, the diagram and what data
@@ -218,12 +231,13 @@ def counterexample(
     asked = _read(question)
     query, codes = coded(asked.query)
     asked = replace(asked, query=query)
+    _refuse_wide(asked)
     small = minimal_question(asked)
     rng = np.random.default_rng(seed)
     best: Counterexample | None = None
     tried = skipped = 0
-    for ground in _grounds(small, rng):
-        if ground.is_too_large:
+    for ground in _grounds(asked, small, rng):
+        if ground.work > _MOST_WORK:
             skipped += 1
             continue
         tried += 1
@@ -257,6 +271,17 @@ def _read(question: Unidentified | NotIdentifiableError) -> Unidentified:
             "counterexample(replace(Unidentified.from_error(error), query=...))"
         )
     return asked
+
+
+def _refuse_wide(asked: Unidentified) -> None:
+    graph = asked.graph
+    for name in graph.nodes:
+        causes = len(graph.parents(name)) + len(graph.siblings(name))
+        if causes > _MOST_CAUSES:
+            raise FitError(
+                f"{name} has {causes} causes, latent ones included, too many for a table; expected "
+                f"at most {_MOST_CAUSES}; ask on a diagram without those that do not matter"
+            )
 
 
 def _failure(asked: Unidentified, small: Unidentified, tried: int, skipped: int) -> str:
@@ -360,7 +385,6 @@ class _Ground:
             latent_states=size.latent,
             noise_states=size.noise,
         )
-        self._entries = np.prod([float(states[name]) for name in graph.nodes])
         self._states, self._rng = states, rng
 
     @cached_property
@@ -373,11 +397,13 @@ class _Ground:
         }
 
     @property
-    def is_too_large(self) -> bool:
-        """Whether a walk here, or the check of what it finds, would take too long."""
+    def work(self) -> float:
+        """Multiplications in a step of a walk; infinite if the check of its end is out of reach."""
+        if np.prod([float(count) for count in self._states.values()]) > _MOST_ENTRIES:
+            return np.inf
         family = self.family
         rows = len(family.inputs) * np.prod([float(family.states[n]) for n in family.graph.nodes])
-        return bool(rows * family.size**2 > _MOST_WORK or self._entries > _MOST_ENTRIES)
+        return float(rows * family.size**2)
 
     def models(self, logits: Array) -> dict[Domain, FiniteModel]:
         """Return the model of each population, on the question's diagram."""
@@ -402,14 +428,22 @@ class _Size:
     noise: int
 
 
-def _grounds(question: Unidentified, rng: np.random.Generator) -> Iterator[_Ground]:
-    """Grounds to walk on, the simplest first: the witness's part, then the whole diagram."""
-    noise = 2 if question.query.rung == 3 else 1
+def _grounds(
+    asked: Unidentified, small: Unidentified, rng: np.random.Generator
+) -> Iterator[_Ground]:
+    """Grounds to walk on: all that matters if that is little, the witness's part, the small rest.
+
+    The simplest numbers of states come first.
+    """
+    noise = 2 if asked.query.rung == 3 else 1
     ladder = [(2, 2, noise), (2, 2, noise), (3, 2, noise), (2, 3, noise), (3, 3, noise + 1)]
-    whole = frozenset(question.graph.nodes)
-    for active in dict.fromkeys((_active(question), whole)):
-        for states in ladder:
-            yield _Ground(question, active, _Size(*states), rng)
+    sizes = [_Size(*states) for states in ladder]
+    matters = relevant(asked)
+    if matters.graph != small.graph:
+        grounds = [_Ground(matters, frozenset(matters.graph.nodes), size, rng) for size in sizes]
+        yield from (ground for ground in grounds if ground.work <= _LITTLE_WORK)
+    for active in dict.fromkeys((_active(small), frozenset(small.graph.nodes))):
+        yield from (_Ground(small, active, size, rng) for size in sizes)
 
 
 def _active(question: Unidentified) -> frozenset[str]:

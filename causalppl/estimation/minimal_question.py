@@ -4,7 +4,7 @@ A pair of models for a smaller diagram is one for the larger: a variable that wa
 constant there, and a mechanism need not heed a cause that its diagram allows.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -24,7 +24,7 @@ from causalppl.identification.sources import Source
 from causalppl.programs.finite import FiniteModel, Latent, latent_names
 from causalppl.queries import Contrast, Event, Intervention, Query, Term, Value
 
-__all__ = ["Unidentified", "coded", "lifted", "minimal_question", "refusal"]
+__all__ = ["Unidentified", "coded", "compact", "lifted", "minimal_question", "refusal", "relevant"]
 
 _Change: TypeAlias = Callable[[str, Value], Value]
 
@@ -131,6 +131,12 @@ def refusal(question: Unidentified) -> Witness | None:
     return None
 
 
+def relevant(question: Unidentified) -> Unidentified:
+    """Ask the same on the ancestors of the query's variables."""
+    needed = question.graph.ancestors(question.query.variables)
+    return question.on(question.graph.subgraph(needed))
+
+
 def minimal_question(question: Unidentified) -> Unidentified:
     """Drop from the diagram all without which the query still has no formula.
 
@@ -145,8 +151,7 @@ def minimal_question(question: Unidentified) -> Unidentified:
         >>> print(minimal_question(Unidentified(graph, Query.parse("P(Y | do(X))"))))
         P(Y | do(X)) from P(.) on X -> M -> Y; X <-> M
     """
-    needed = question.graph.ancestors(question.query.variables)
-    smaller = question.on(question.graph.subgraph(needed))
+    smaller = relevant(question)
     if refusal(question) is None:
         return smaller
     small = question if refusal(smaller) is None else smaller
@@ -187,6 +192,31 @@ def lifted(model: FiniteModel, graph: ADMG) -> FiniteModel:
         # an axis of length one for each cause that is not heeded
         spread = table.reshape([*(n if heeded else 1 for heeded, n in sizes), table.shape[-1]])
         tables[name] = np.broadcast_to(spread, [*(n for _, n in sizes), table.shape[-1]])
+    return FiniteModel(graph, tables, latents)
+
+
+def compact(model: FiniteModel, keep: Iterable[str] = ()) -> FiniteModel:
+    """Forget the variables that have one state, but for some; the inverse of `lifted`.
+
+    Example:
+        >>> from causalppl.programs.finite import random_finite_model
+        >>> sizes = {"Z": 1, "X": 2, "Y": 2}
+        >>> model = random_finite_model(ADMG.parse("Z -> X -> Y; Z <-> Y"), states=sizes, seed=0)
+        >>> print(compact(model).graph)
+        X -> Y
+    """
+    wanted = frozenset(keep)
+    graph = model.graph.subgraph([n for n, c in model.states.items() if c > 1 or n in wanted])
+    latents = {}
+    for key, latent in model.latents.items():
+        children = tuple(name for name in latent.children if name in graph)
+        if children:
+            latents[key] = Latent(children, latent.prior)
+    tables = {}
+    for name in graph.nodes:
+        shape = [model.states[parent] for parent in graph.in_order(graph.parents(name))]
+        shape += [len(latents[key].prior) for key in model.latents_of(name)]
+        tables[name] = model.tables[name].reshape(*shape, model.states[name])
     return FiniteModel(graph, tables, latents)
 
 

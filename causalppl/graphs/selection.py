@@ -114,11 +114,14 @@ def is_s_admissible(
     """
     cut, node = _under_treatment(graph, shifted, treatment)
     given = graph.mask(treatment) | graph.mask(covariates)
-    if overlap := graph.mask(treatment) & graph.mask(covariates):
+    x, y, z = map(graph.mask, (treatment, outcome, covariates))
+    if shared := graph.names_in_order(x & y | x & z | y & z):
         raise GraphError(
-            f"treatment and covariates share {', '.join(graph.names_in_order(overlap))}; expected "
-            "disjoint sets; remove it from one of them"
+            f"{', '.join(shared)} is in two of treatment, outcome, covariates; expected disjoint "
+            "sets; remove it from one of them"
         )
+    if not x or not y:
+        raise GraphError("treatment or outcome is empty; expected at least one node in each")
     return is_separated(cut, node, outcome, graph.names(given))
 
 
