@@ -7,7 +7,7 @@ name                        what it does                               paper
 `Dirichlet`                 any formula on discrete data, Bayesian     Heckerman et al. (1995) for
                                                                        the prior
 `GFormula`                  adjustment by a model of the outcome       Robins (1986)
-`IPW`, `CensoringModel`     adjustment by a model of the treatment     Horvitz, Thompson (1952);
+`IPW`                       adjustment by a model of the treatment     Horvitz, Thompson (1952);
                                                                        Robins et al. (2000)
 `AIPW`, `TMLE`              by both, cross-fitted; right if one is     Robins et al. (1994);
                                                                        Chernozhukov et al. (2018);
@@ -85,13 +85,12 @@ from causalppl.estimation.program_law import ProgramLaw
 from causalppl.estimation.refute import Refutation, refute
 from causalppl.estimation.verification import Verification, VerificationReport
 from causalppl.estimation.verify import verify, verify_all
-from causalppl.estimation.weighting import IPW, CensoringModel
+from causalppl.estimation.weighting import IPW
 
 __all__ = [
     "AIPW",
     "IPW",
     "TMLE",
-    "CensoringModel",
     "ChiSquared",
     "Counterexample",
     "Dirichlet",

@@ -14,9 +14,10 @@ from causalppl.estimation.minimal_question import (
     coded,
     compact,
     lifted,
+    mechanisms_of_witness,
     minimal_question,
-    refusal,
     relevant,
+    states_needed,
 )
 from causalppl.exceptions import (
     FitError,
@@ -26,8 +27,7 @@ from causalppl.exceptions import (
 )
 from causalppl.programs.finite import FiniteModel, random_law
 from causalppl.programs.scm import SCM
-from causalppl.queries import Contrast, Query, Term
-from causalppl.queries.terms import Intervention
+from causalppl.queries import Contrast, Query
 
 __all__ = ["Counterexample", "Input", "Unidentified", "counterexample"]
 
@@ -44,7 +44,7 @@ _WORTH = 0.01  # a difference below this one is improved by another family, if o
 _ROUNDS = 8
 _SLOPE = 1e-6  # a derivative below this one is zero
 _MOST_WORK = 2e9  # multiplications in one least-squares step of a walk: a few seconds
-_LITTLE_WORK = 2e6  # below this, all mechanisms of the diagram may differ between the models
+_LITTLE_WORK = 1e5  # below this, all mechanisms of the diagram may differ between the models
 _MOST_CAUSES = 60  # a table has an axis for each, and arrays have at most 64
 _MOST_ENTRIES = 1 << 22  # of the law of all variables, which the check computes
 
@@ -376,7 +376,7 @@ class _Ground:
         self.query = question.query
         self._graph, self._active = graph, active
         causes = graph.parents(active) - active
-        states = _states(question, size.treatment)
+        states = states_needed(question, size.treatment)
         inputs = [replace(i, do=i.do & active | causes) for i in question.on(graph).inputs]
         self.family = Family(
             graph.subgraph(active | causes).remove_incoming(causes),
@@ -440,49 +440,11 @@ def _grounds(
     sizes = [_Size(*states) for states in ladder]
     matters = relevant(asked)
     if matters.graph != small.graph:
-        grounds = [_Ground(matters, frozenset(matters.graph.nodes), size, rng) for size in sizes]
+        nodes = frozenset(matters.graph.nodes)
+        grounds = [_Ground(matters, nodes, size, rng) for size in sizes[:2]]
         yield from (ground for ground in grounds if ground.work <= _LITTLE_WORK)
-    for active in dict.fromkeys((_active(small), frozenset(small.graph.nodes))):
+    for active in dict.fromkeys((mechanisms_of_witness(small), frozenset(small.graph.nodes))):
         yield from (_Ground(small, active, size, rng) for size in sizes)
-
-
-def _active(question: Unidentified) -> frozenset[str]:
-    """The variables of the witness, and all that latents act on; all where there is no witness."""
-    graph = question.graph
-    witness = refusal(question)
-    if witness is None or not question.inputs:
-        return frozenset(graph.nodes)
-    found = {name for hedge in witness.hedges for name in (*hedge.inner, *hedge.outer)}
-    found |= {name for edge in graph.bidirected_edges for name in edge}
-    if witness.conflict is not None:
-        found |= set(witness.conflict.district)
-    return frozenset(found)
-
-
-def _states(question: Unidentified, treatment: int) -> dict[str, int]:
-    """The number of states of each variable: what its values need, more if it is set."""
-    states = dict.fromkeys(question.graph.nodes, 2)
-    set_to: list[Intervention] = []
-    for part in question.parts:
-        for event in (*part.worlds.outcomes, *part.worlds.given):
-            inner = list(_interventions(event.term))
-            set_to += inner
-            pairs = [(i.name, i.value) for i in inner]
-            pairs += [(event.name, event.value)] if event.op == "=" else []
-            for name, value in pairs:
-                if isinstance(value, int):
-                    states[name] = max(states[name], value + 1)
-    for name in frozenset().union({i.name for i in set_to}, *(i.do for i in question.inputs)):
-        states[name] = max(states[name], treatment)
-    return states
-
-
-def _interventions(term: Term) -> Iterator[Intervention]:
-    for intervention in term.interventions:
-        if isinstance(intervention.value, Term):
-            yield from _interventions(intervention.value)
-        else:
-            yield intervention
 
 
 def _noisy_copy(causes: Sequence[int], count: int, rng: np.random.Generator) -> Array:

@@ -23,6 +23,13 @@ class Problem:
         weights: One non-negative weight for each row (counts, or sampling weights), by source as
             in ``sources``, the observed data under ``(None, frozenset())``; empty: all equal.
         policies: For a plan: variable to its law, as for `evaluate`.
+
+    Example:
+        >>> from causalppl.graphs import back_door
+        >>> from causalppl.identification import identify
+        >>> table = Table.from_any({"Z": [0, 1], "X": [0, 1], "Y": [0.5, 1.5]})
+        >>> Problem(identify(back_door(), "ATE(X -> Y)"), table).table.num_rows
+        2
     """
 
     estimand: Estimand
@@ -39,6 +46,18 @@ class Estimator(ABC):
 
     Attributes:
         name: Its name in results.
+
+    Example:
+        >>> class Nothing(Estimator):
+        ...     name = "Nothing"
+        ...
+        ...     def refusal(self, problem):
+        ...         return "it never answers"
+        ...
+        ...     def solve(self, problem, *, seed, progress=False):
+        ...         raise NotImplementedError
+        >>> Nothing().refusal(None), Nothing().extra_columns(None)
+        ('it never answers', ())
     """
 
     name: ClassVar[str]

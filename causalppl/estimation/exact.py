@@ -26,6 +26,7 @@ from causalppl.identification.expression import (
     Zero,
     walk,
 )
+from causalppl.identification.rendering import to_text
 from causalppl.queries import Contrast, Value
 from causalppl.queries.terms import HOLDS
 
@@ -235,7 +236,7 @@ class Tables:
         present = {name for factor in law for name in factor.names}
         if missing := sorted(set(names) - present):
             raise DataError(
-                f"the formula needs {node}, but the law of {_said(node)} lacks "
+                f"the formula needs {to_text(node)}, but the law of {_said(node)} lacks "
                 f"{', '.join(missing)}; it has {', '.join(sorted(present))}"
             )
         joint = contract(law, names)

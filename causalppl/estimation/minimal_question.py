@@ -24,7 +24,17 @@ from causalppl.identification.sources import Source
 from causalppl.programs.finite import FiniteModel, Latent, latent_names
 from causalppl.queries import Contrast, Event, Intervention, Query, Term, Value
 
-__all__ = ["Unidentified", "coded", "compact", "lifted", "minimal_question", "refusal", "relevant"]
+__all__ = [
+    "Unidentified",
+    "coded",
+    "compact",
+    "lifted",
+    "mechanisms_of_witness",
+    "minimal_question",
+    "refusal",
+    "relevant",
+    "states_needed",
+]
 
 _Change: TypeAlias = Callable[[str, Value], Value]
 
@@ -163,6 +173,45 @@ def minimal_question(question: Unidentified) -> Unidentified:
             if graph is not None and refusal(small.on(graph)) is not None:
                 small, changed = small.on(graph), True
     return small
+
+
+def mechanisms_of_witness(question: Unidentified) -> frozenset[str]:
+    """The variables of the witness, and all that latents act on; all where there is no witness."""
+    graph = question.graph
+    witness = refusal(question)
+    if witness is None or not question.inputs:
+        return frozenset(graph.nodes)
+    found = {name for hedge in witness.hedges for name in (*hedge.inner, *hedge.outer)}
+    found |= {name for edge in graph.bidirected_edges for name in edge}
+    if witness.conflict is not None:
+        found |= set(witness.conflict.district)
+    return frozenset(found)
+
+
+def states_needed(question: Unidentified, treatment: int) -> dict[str, int]:
+    """The number of states of each variable: what its values need, more if it is set."""
+    states = dict.fromkeys(question.graph.nodes, 2)
+    set_to: list[Intervention] = []
+    for part in question.parts:
+        for event in (*part.worlds.outcomes, *part.worlds.given):
+            inner = list(_interventions(event.term))
+            set_to += inner
+            pairs = [(i.name, i.value) for i in inner]
+            pairs += [(event.name, event.value)] if event.op == "=" else []
+            for name, value in pairs:
+                if isinstance(value, int):
+                    states[name] = max(states[name], value + 1)
+    for name in frozenset().union({i.name for i in set_to}, *(i.do for i in question.inputs)):
+        states[name] = max(states[name], treatment)
+    return states
+
+
+def _interventions(term: Term) -> Iterator[Intervention]:
+    for intervention in term.interventions:
+        if isinstance(intervention.value, Term):
+            yield from _interventions(intervention.value)
+        else:
+            yield intervention
 
 
 def lifted(model: FiniteModel, graph: ADMG) -> FiniteModel:

@@ -44,6 +44,19 @@ class Refutation:
     Attributes:
         estimate: The estimate.
         results: One for each check.
+
+    Example:
+        >>> from causalppl.data import load_kidney_stones
+        >>> from causalppl.estimation import estimate
+        >>> from causalppl.graphs import ADMG
+        >>> from causalppl.identification import identify
+        >>> stones = load_kidney_stones().rename(columns={"stone_size": "size"})
+        >>> stones = stones.loc[stones.index.repeat(stones["count"])]
+        >>> graph = ADMG.parse("size -> treatment -> success; size -> success")
+        >>> found = estimate(identify(graph, "P(success=yes | do(treatment=open))"), stones, seed=0)
+        >>> report = refute(found, repeats=5, seed=0)
+        >>> report.summary().loc["placebo treatment", "verdict"]
+        'skipped'
     """
 
     estimate: Estimate
@@ -115,6 +128,18 @@ def refute(
     References:
         Sharma and Kiciman (2020), DoWhy: an end-to-end library for causal inference, for the idea
         of refutation tests.
+
+    Example:
+        >>> from causalppl.estimation import GFormula, estimate
+        >>> from causalppl.graphs import back_door
+        >>> from causalppl.identification import identify
+        >>> rng = np.random.default_rng(0)
+        >>> z = rng.normal(size=200)
+        >>> x = (rng.normal(size=200) < z).astype(float)
+        >>> data = {"Z": z, "X": x, "Y": 2 * x + z + rng.normal(size=200)}
+        >>> found = estimate(identify(back_door(), "ATE(X -> Y)"), data, method=GFormula(), seed=0)
+        >>> refute(found, repeats=10, seed=0).passed
+        True
     """
     if estimate.problem is None or estimate.estimator is None:
         raise DataError(

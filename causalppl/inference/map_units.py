@@ -60,6 +60,21 @@ class MappedUnits:
         destination: Their folder.
         seconds: How long this call took.
         computed: Batches that this call computed; the others were there.
+
+    Example:
+        >>> import tempfile
+        >>> import pandas as pd, pyro, pyro.distributions as dist, torch
+        >>> def program():
+        ...     x = pyro.sample("X", dist.Normal(0.0, 1.0))
+        ...     pyro.sample("Y", dist.Normal(2 * x, 1.0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     units = pd.DataFrame({"X": [1.0, 2.0], "Y": [3.0, 4.0]})
+        ...     units.to_parquet(f"{folder}/units.parquet")
+        ...     record = map_units(
+        ...         program, "E[Y_{X=0}]", f"{folder}/units.parquet", f"{folder}/out", seed=0
+        ...     )
+        >>> record.rows, record.computed
+        (2, 1)
     """
 
     rows: int

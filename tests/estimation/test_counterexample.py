@@ -1,13 +1,16 @@
 """Where a query is not identifiable, two models show it; where it is, none are found."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 import causalppl as cp
 from causalppl.estimation import Counterexample, Input, Unidentified, counterexample
 from causalppl.estimation.equivalent_models import Family
-from causalppl.exceptions import FitError, GraphError, QueryError
+from causalppl.exceptions import FitError, GraphError, NotIdentifiableError, QueryError
 from causalppl.graphs import ADMG, random_admg
+from causalppl.identification import Domain, identify
 from causalppl.queries import parse_query
 
 SEEN = Input()
@@ -187,4 +190,105 @@ def test_mistakes_are_named():
     with pytest.raises(QueryError, match="none in the target"):
         question(bow, "P(Y | do(X))", do("X", None, "Y"))
     with pytest.raises(QueryError, match="states"):
-        counterexample(question(bow, "P(Y=yes | do(X=1))"))
+        counterexample(question(bow, "P(Y=0.5 | do(X=1))"))
+    with pytest.raises(QueryError, match="one kind for each variable"):
+        counterexample(question(bow, "P(Y_{X=no}=1 | X=1)"))
+
+
+@pytest.mark.parametrize("wrong", ["P(Y)", None, parse_query("P(Y | do(X))")])
+def test_what_is_no_question_is_named(wrong):
+    with pytest.raises(QueryError, match=r"the question is .*; expected the error that identify"):
+        counterexample(wrong)
+
+
+def refused(graph, query, **data) -> NotIdentifiableError:
+    with pytest.raises(NotIdentifiableError) as caught:
+        identify(ADMG.parse(graph), query, **data)
+    return caught.value
+
+
+def confounded(count):
+    return "; ".join(f"Z{i} -> X; Z{i} -> Y" for i in range(count)) + "; X -> Y; X <-> Y"
+
+
+def chain(count):
+    names = [f"V{i}" for i in range(count)]
+    return " -> ".join(names) + "".join(f"; {a} <-> {b}" for a, b in pairwise(names))
+
+
+LARGE = {
+    "eight covariates": (confounded(8), "P(Y | do(X))"),
+    "forty covariates": (confounded(40), "P(Y | do(X))"),
+    "a chain of ten": (chain(10), "P(V9 | do(V0))"),
+    "a chain of sixteen": (chain(16), "P(V15=1 | do(V0=0))"),
+    "an effect along a chain": (chain(10), "ATE(V0 -> V9)"),
+    "the treated along a chain": (chain(8), "ETT(V0 -> V7)"),
+    "many variables beside": (
+        "; ".join(f"A{i} -> B{i}" for i in range(50)) + "; X -> Y; X <-> Y",
+        "P(Y | do(X))",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_large_diagram_has_two_models(name):
+    graph, query = LARGE[name]
+    pair = counterexample(refused(graph, query), seed=0)
+    assert_proves(pair)
+    assert pair.first.graph == pair.second.graph == ADMG.parse(graph)
+    assert str(pair.query) == str(parse_query(query))
+
+
+def test_laws_of_a_large_diagram_agree_variable_by_variable():
+    """The check leaves constants out; the models on the whole diagram agree all the same."""
+    pair = counterexample(refused(confounded(8), "P(Y=1 | do(X=0))"), seed=0)
+    first, second = (model.law().values for model in (pair.first, pair.second))
+    assert sorted(first.shape) == [*[1] * 8, 2, 2]
+    np.testing.assert_allclose(first, second, rtol=0, atol=1e-12)
+    answers = [model.probability("P(Y=1 | do(X=0))") for model in (pair.first, pair.second)]
+    assert answers == pytest.approx(pair.target_values, abs=1e-15)
+
+
+def test_a_large_diagram_with_other_populations_has_two_models():
+    covariates = "; ".join(f"Z{i} -> X; Z{i} -> Y" for i in range(8))
+    trial = Domain("trial", shifted={"Y", "Z3"}, experiments=[{"X"}])
+    error = refused(covariates + "; X -> Y; X <-> Y", "P(Y | do(X))", domains=[trial])
+    pair = counterexample(error, seed=0)
+    assert_proves(pair)
+    assert set(pair.sources) == {"trial"}
+
+
+@pytest.mark.parametrize("kind", ["NDE", "NIE"])
+def test_a_natural_effect_needs_no_mediators(kind):
+    pair = counterexample(refused("X -> M -> Y; X -> Y; M <-> Y", f"{kind}(X -> Y)"), seed=0)
+    assert_proves(pair)
+    named, _ = (model.probability(f"{kind}(X -> Y; M)") for model in (pair.first, pair.second))
+    assert named == pytest.approx(pair.target_values[0], abs=1e-12)
+
+
+@pytest.mark.parametrize("effect", ["ATE(X -> Y)", "ETT(X -> Y)", "PNS(X -> Y)"])
+def test_the_pair_differs_on_the_whole_contrast(effect):
+    pair = counterexample(refused("Z -> X -> Y; X <-> Y", effect), seed=0)
+    assert str(pair.query).startswith(effect[:3])
+    answers = [model.probability(parse_query(effect)) for model in (pair.first, pair.second)]
+    assert abs(answers[0] - answers[1]) == pytest.approx(pair.difference, abs=1e-12)
+
+
+def test_texts_become_states():
+    error = refused("X -> Y; X <-> Y", "P(Y=yes | do(X=no))")
+    pair = counterexample(error, seed=0)
+    assert_proves(pair)
+    assert pair.codes == {"Y": ("yes",), "X": ("no",)}
+    assert str(pair.query) == "P(Y=0 | do(X=0))"
+    assert "states of X: 0 is 'no'" in pair.summary()
+    contrast = counterexample(refused("X -> Y; X <-> Y", "PN(X: b vs a -> Y: yes vs no)"), seed=0)
+    assert_proves(contrast)
+    assert contrast.codes == {"X": ("b", "a"), "Y": ("yes", "no")}
+
+
+def test_a_search_that_would_take_too_long_says_so():
+    with pytest.raises(FitError, match=r"too many to search") as caught:
+        counterexample(refused(chain(30), "P(V29 | do(V0))"))
+    assert "30 variables" in str(caught.value)
+    with pytest.raises(FitError, match="X has 71 causes"):
+        counterexample(refused(confounded(70), "P(Y | do(X))"))

@@ -47,7 +47,7 @@ def test_laws_that_do_not_fit_are_named() -> None:
     estimand = identify(back_door(), "P(Y | do(X))")
     law = random_finite_model(back_door(), seed=0).law()
     with pytest.raises(DataError, match="lacks Z"):
-        evaluate(estimand, law.marginalise(["X", "Y"]))
+        evaluate(estimand, law.marginalise(["Z"]))
     with pytest.raises(DataError, match="a law was given under 'observed'"):
         evaluate(estimand, {"observed": law})
     assert evaluate(estimand, {(None, ()): law}).names == ("Y", "X")
