@@ -39,6 +39,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!causalppl\.).*"),
     ("py:.*", r"causalppl\.[a-z_]+\.[a-z_]+\..*"),
     ("py:.*", r"causalppl\.(.*\.)?_.*"),
+    ("py:.*", r"causalppl\.parallel\.(Item|Result)"),  # type variables
 ]
 
 autodoc_member_order = "bysource"

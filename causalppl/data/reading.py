@@ -83,20 +83,20 @@ def checked_names(names: Iterable[str], known: Mapping[str, Any]) -> list[str]:
     return chosen
 
 
-def read_column(name: str, values: Any) -> Column:
+def read_column(name: str, values: Any, dtype: torch.dtype) -> Column:
     """Read one column; errors name it."""
     try:
         if isinstance(values, Tensor):
-            return _from_tensor(values, "number")
+            return _from_tensor(values, "number", dtype)
         array = values if hasattr(values, "dtype") else None
         if isinstance(array, np.ndarray) and array.ndim > 1:
-            return _from_tensor(_default_float(array), "number")
-        return _from_series(values)
+            return _from_tensor(_floats(array, dtype), "number", dtype)
+        return _from_series(values, dtype)
     except DataError as error:
         raise DataError(f"column {name!r}: {error}") from None
 
 
-def _from_series(values: Any) -> Column:
+def _from_series(values: Any, dtype: torch.dtype) -> Column:
     import pandas as pd
 
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
@@ -126,20 +126,22 @@ def _from_series(values: Any) -> Column:
     }
     if found not in kinds:
         raise DataError(_refusal(found, values))
-    return _from_numbers(values, missing, kinds[found])
+    return _from_numbers(values, missing, kinds[found], dtype)
 
 
-def _from_numbers(values: "pd.Series[Any]", missing: np.ndarray, kind: Kind) -> Column:
+def _from_numbers(
+    values: "pd.Series[Any]", missing: np.ndarray, kind: Kind, dtype: torch.dtype
+) -> Column:
     present = values[~missing]
     extremes = (present.min(), present.max()) if kind == "integer" and len(present) else ()
     if any(abs(int(value)) > _LARGEST_EXACT for value in extremes):
         raise DataError("it has integers beyond 2**53, which no float holds; use strings for names")
     numbers = np.full(len(values), np.nan)
     numbers[~missing] = present.to_numpy(dtype=np.float64)
-    tensor = _default_float(numbers)
+    tensor = _floats(numbers, dtype)
     if kind == "integer" and not np.array_equal(tensor.double().numpy(), numbers, equal_nan=True):
         tensor = torch.from_numpy(numbers)
-    return _from_tensor(tensor, kind)
+    return _from_tensor(tensor, kind, dtype)
 
 
 def _from_categorical(values: Any) -> Column:
@@ -149,13 +151,13 @@ def _from_categorical(values: Any) -> Column:
     return Column(codes, categories, missing if bool(missing.any()) else None, "category")
 
 
-def _from_tensor(values: Tensor, kind: Kind) -> Column:
+def _from_tensor(values: Tensor, kind: Kind, dtype: torch.dtype) -> Column:
     if values.dim() == 0:
         raise DataError(f"it is the single number {values.item()!r}; expected one for each row")
     if values.is_complex():
         raise DataError(f"it has dtype {values.dtype}; expected real numbers")
     if values.dtype == torch.bool:
-        values, kind = values.to(torch.get_default_dtype()), "boolean"
+        values, kind = values.to(dtype), "boolean"
     if not values.is_floating_point():
         return Column(values, kind="integer")
     infinite = torch.isinf(values).flatten(1).any(1) if values.dim() > 1 else torch.isinf(values)
@@ -169,10 +171,10 @@ def _from_tensor(values: Tensor, kind: Kind) -> Column:
     return Column(values, missing=missing if bool(missing.any()) else None, kind=kind)
 
 
-def _default_float(array: np.ndarray) -> Tensor:
+def _floats(array: np.ndarray, dtype: torch.dtype) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise DataError(f"it has dtype {array.dtype} and {array.ndim} axes; expected numbers")
-    return torch.from_numpy(np.array(array, dtype=np.float64)).to(torch.get_default_dtype())
+    return torch.from_numpy(np.array(array, dtype=np.float64)).to(dtype)
 
 
 def _refusal(found: str, values: "pd.Series[Any]") -> str:

@@ -75,7 +75,13 @@ class Table:
             )
 
     @classmethod
-    def from_any(cls, source: Any, columns: Sequence[str] | None = None) -> "Table":
+    def from_any(
+        cls,
+        source: Any,
+        columns: Sequence[str] | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> "Table":
         """Read a table of any common kind.
 
         Args:
@@ -84,6 +90,7 @@ class Table:
                 mapping from names to arrays, tensors, lists or series, or a `Table`.
             columns: The columns to read, in this order; all when left out. Others are not looked
                 at, so they may hold what a table cannot (dates, for example).
+            dtype: The float type of numbers that are no tensors yet; None: the default one.
 
         Returns:
             The table.
@@ -100,7 +107,8 @@ class Table:
             return source if columns is None else source.select(columns)
         series = as_mapping(source)
         chosen = list(series) if columns is None else checked_names(columns, series)
-        return cls({name: read_column(name, series[name]) for name in chosen})
+        floats = torch.get_default_dtype() if dtype is None else dtype
+        return cls({name: read_column(name, series[name], floats) for name in chosen})
 
     def __repr__(self) -> str:
         described = listed(_described(name, column) for name, column in self.columns.items())

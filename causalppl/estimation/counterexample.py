@@ -63,8 +63,8 @@ class Counterexample:
             The question of the pair has the states instead.
 
     Example:
-        >>> bow = ADMG.parse("X -> Y; X <-> Y")
-        >>> pair = counterexample(Unidentified(bow, Query.parse("P(Y | do(X))")), seed=0)
+        >>> from causalppl.graphs import bow
+        >>> pair = counterexample(Unidentified(bow(), Query.parse("P(Y | do(X))")), seed=0)
         >>> pair.check(), pair.agreement < 1e-12, pair.difference > 0.01
         (True, True, True)
     """
@@ -146,8 +146,8 @@ class Counterexample:
         """Say what agrees and what differs.
 
         Example:
-            >>> bow = ADMG.parse("X -> Y; X <-> Y")
-            >>> spec = Unidentified(bow, Query.parse("P(Y=1 | do(X=1))"))
+            >>> from causalppl.graphs import bow
+            >>> spec = Unidentified(bow(), Query.parse("P(Y=1 | do(X=1))"))
             >>> print(counterexample(spec, seed=0).summary().splitlines()[0])
             Two models on X -> Y; X <-> Y
         """
@@ -224,6 +224,7 @@ def counterexample(
         for the existence of such pairs where there is a hedge.
 
     Example:
+        >>> from causalppl.graphs import ADMG
         >>> graph = ADMG.parse("X -> Y; X <-> Z -> Y; Z <-> Y")
         >>> print(counterexample(Unidentified(graph, Query.parse("P(Y=1 | do(X=0))"))).check())
         True

@@ -86,6 +86,12 @@ class Estimate:
         if self.draws is not None and self.draws.shape[1:] != shape:
             wanted = f"({', '.join(['draws', *map(str, shape)])}{'' if shape else ','})"
             raise DataError(f"draws have shape {self.draws.shape}; expected {wanted}")
+        if self.draws is not None and not np.isfinite(self.draws).all():
+            bad = int((~np.isfinite(self.draws)).any(axis=tuple(range(1, self.draws.ndim))).sum())
+            raise DataError(
+                f"{bad} of {len(self.draws)} draws for {self.query} by {self.method} are not "
+                "finite: too few rows in some stratum; ask about larger strata"
+            )
 
     def _check_error(self, shape: tuple[int, ...]) -> None:
         error = np.asarray(self.error, dtype=float)

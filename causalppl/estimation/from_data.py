@@ -16,7 +16,6 @@ from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.estimator import Estimator, Problem
 from causalppl.estimation.exact import SourceKey
 from causalppl.estimation.front_door_estimator import FrontDoor
-from causalppl.estimation.outcome_regression import GFormula
 from causalppl.exceptions import AssumptionError, DataError
 from causalppl.identification import Estimand
 from causalppl.identification.expression import Level, Probability, walk
@@ -28,7 +27,7 @@ __all__ = ["DEFAULTS", "estimate"]
 
 Array: TypeAlias = NDArray[np.float64]
 
-DEFAULTS: tuple[Estimator, ...] = (Dirichlet(), AIPW(), GFormula(), FrontDoor())
+DEFAULTS: tuple[Estimator, ...] = (Dirichlet(), AIPW(), FrontDoor())
 """The estimators that are tried where none is named, in order: the first that can answer does."""
 
 
@@ -59,8 +58,9 @@ def estimate(
         policies: For a plan, the law of each planned variable, a table over what the plan looks at
             and the variable.
         weights: How often each row counts: the name of a column, or one number for each row of
-            ``data``; for several sources a mapping with the keys of ``sources``, the observed data
-            under ``(None, ())``.
+            ``data``. Whole numbers are counts of equal rows, others sampling weights. For several
+            sources a mapping with the keys of ``sources``, the observed data under
+            ``(None, ())``.
         seed: Seed of all randomness; with None a fresh one is taken and kept in ``diagnostics``.
         progress: Whether to show a progress bar; None: at a terminal or in a notebook.
 
@@ -154,7 +154,8 @@ def _problem(
             )
         weight = weights.get(key)
         extra = [weight] if isinstance(weight, str) else []
-        table = Table.from_any(given[key], [*names, *(n for n in extra if n not in names)])
+        asked = [*names, *(n for n in extra if n not in names)]
+        table = Table.from_any(given[key], asked, dtype=torch.float64)
         numbers = None if weight is None else _weights(table, weight)
         tables[key], rows = _complete(table.select(names), numbers, key, kept)
         dropped += table.num_rows - int(rows.sum())

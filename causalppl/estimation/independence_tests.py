@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias, final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import special
 
@@ -58,7 +59,7 @@ class Sample:
     """
 
     def __init__(self, data: Any, columns: Sequence[str] | None = None) -> None:
-        table = Table.from_any(data, columns)
+        table = Table.from_any(data, columns, dtype=torch.float64)
         self.names, self.num_rows = table.names, table.num_rows
         self.values: dict[str, Array] = {}
         self.gaps: dict[str, NDArray[np.bool_]] = {}

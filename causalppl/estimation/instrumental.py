@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import chdtri, fdtri
 
@@ -97,7 +98,7 @@ def estimate_iv(
     """
     if not isinstance(graph, ADMG):
         raise GraphError(f"the graph is {graph!r}; expected an ADMG; use ADMG.parse or scm.graph")
-    table = Table.from_any(data)
+    table = Table.from_any(data, dtype=torch.float64)
     instruments, covariates = _chosen(graph, table, treatment, outcome, instrument, given)
     names = (outcome, treatment, *instruments, *covariates)
     complete = table.select(names).drop_missing()

@@ -78,7 +78,14 @@ def weighted_rows(table: Table, given: Any, complete: Iterable[str]) -> tuple[Ta
             f"the weights have shape {weights.shape}; expected ({table.num_rows},), one "
             "non-negative number for each row, not all 0"
         )
-    if given is not None and (weights == weights.round()).all() and weights.sum() <= MOST_ROWS:
+    are_counts = given is not None and bool((weights == weights.round()).all())
+    if are_counts and weights.sum() > MOST_ROWS:
+        raise DataError(
+            f"the weights are counts of {weights.sum():,.0f} rows in all; expected at most "
+            f"{MOST_ROWS:,} for models of rows: use Dirichlet() for tables of counts, or make "
+            "sampling weights fractions"
+        )
+    if are_counts:
         place = np.repeat(np.arange(len(weights)), weights.astype(int))
         table, weights = table.rows(place), np.ones(len(place))
     masks = [table.column(name).missing for name in complete]
@@ -356,11 +363,16 @@ def _fit(learner: Any, matrix: Array, target: Array, weights: Array) -> Any:
     learner.set_params(**seeds)
     if np.ptp(weights) == 0:
         return learner.fit(matrix, target)
+    from sklearn.pipeline import Pipeline
     from sklearn.utils.validation import has_fit_parameter
 
-    if not has_fit_parameter(learner, "sample_weight"):
+    last, prefix = learner, ""
+    if isinstance(learner, Pipeline):
+        name, last = learner.steps[-1]
+        prefix = f"{name}__"
+    if not has_fit_parameter(last, "sample_weight"):
         raise DataError(f"{learner} takes no sample_weight, but the rows have weights; use another")
-    return learner.fit(matrix, target, sample_weight=weights)
+    return learner.fit(matrix, target, **{f"{prefix}sample_weight": weights})
 
 
 def warn_of_trouble(fits: Sequence[Fitted], what: str) -> None:

@@ -34,6 +34,7 @@ from causalppl.estimation.nuisance import (
     warn_of_trouble,
     with_constant,
 )
+from causalppl.exceptions import DataError
 
 __all__ = ["GFormula"]
 
@@ -91,6 +92,13 @@ class GFormula(AdjustmentEstimator):
         fits, parametric = [], True
         for job in outcome_jobs(design, features, pooled=pooled):
             learner = given_or(self.outcome, plain_learner(classes=job.target.classes))
+            known, terms = job.training[0].shape
+            if is_parametric(learner, terms) and known <= terms + 1:
+                raise DataError(
+                    f"the model of {design.outcome} has {terms} terms and {known} rows of an arm "
+                    f"of {design.treatment}; expected more rows: use fewer covariates, or "
+                    "a learner with a penalty"
+                )
             fit = Fitted(learner, *job.training, classes=job.target.classes)
             fits.append(fit)
             parametric = parametric and is_parametric(learner, job.own.shape[1])

@@ -23,6 +23,7 @@ from functools import cached_property
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from causalppl.data import Table
@@ -175,7 +176,7 @@ def _read_log(
     context: Iterable[str] | None,
     actions: Sequence[Value] | None,
 ) -> _Log:
-    table = Table.from_any(logged)
+    table = Table.from_any(logged, dtype=torch.float64)
     target = None if callable(policy) else _read_policy(policy, roles.action)
     looked_at = _contexts(table, roles, target, context)
     table = table.select([*roles.names, *looked_at]).drop_missing()

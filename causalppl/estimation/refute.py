@@ -1,11 +1,12 @@
 """Try to refute an estimate: known changes of the data, and whether it reacts as it must."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causalppl.estimation.contingency import OBSERVED
 from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.refutation_checks import (
     BootstrapError,
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["CHECKS", "Refutation", "refute"]
+
+_MOST_ROWS = 2_000_000
 
 CHECKS: tuple[Check, ...] = (
     PlaceboTreatment(),
@@ -152,6 +155,7 @@ def refute(
         )
     if not isinstance(repeats, int) or repeats < 2:
         raise DataError(f"repeats is {repeats!r}; expected a whole number from 2 up")
+    estimate = _with_rows(estimate)
     streams = np.random.default_rng(seed).spawn(len(checks))
     total = sum(check.num_estimates(repeats) for check in checks)
     results = []
@@ -159,3 +163,24 @@ def refute(
         for check, rng in zip(checks, streams, strict=True):
             results.append(check.run(estimate, repeats=repeats, rng=rng, tick=bar.update))
     return Refutation(estimate, tuple(results))
+
+
+def _with_rows(estimate: Estimate) -> Estimate:
+    """Write counts out as rows, so that rows can be drawn, exchanged and left out.
+
+    Raises:
+        DataError: The rows have sampling weights, or the counts are too many.
+    """
+    problem = estimate.problem
+    assert problem is not None
+    if not problem.weights:
+        return estimate
+    counts = np.asarray(problem.weights.get(OBSERVED, ()), dtype=float)
+    are_counts = set(problem.weights) == {OBSERVED} and (counts == counts.round()).all()
+    if not are_counts or counts.sum() > _MOST_ROWS:
+        raise DataError(
+            "the rows of the estimate are weighted; expected plain rows, or counts of at most "
+            f"{_MOST_ROWS:,} in all, which can be drawn anew"
+        )
+    rows = np.repeat(np.arange(len(counts)), counts.astype(int))
+    return replace(estimate, problem=replace(problem, table=problem.table.rows(rows), weights={}))

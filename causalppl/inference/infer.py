@@ -136,9 +136,7 @@ def infer(
             ) from error
         parts.append((units, chosen.name, answer))
     engines = tuple(dict.fromkeys(name for _, name, _ in parts))
-    merged: Answer = merge_patterns(
-        [(u, a) for u, _, a in parts], read.num_units, question.events
-    )
+    merged: Answer = merge_patterns([(u, a) for u, _, a in parts], read.num_units, question.events)
     told = (*notes, *updated.notes, *read.notes, *merged.notes)
     diagnostics = {**merged.diagnostics, **updated.diagnostics}
     merged = replace(merged, notes=tuple(map(question.readable, told)), diagnostics=diagnostics)
