@@ -293,11 +293,11 @@ def _failure(asked: Unidentified, small: Unidentified, tried: int, skipped: int)
             f"found for it, {small.graph}, has {count} variables, too many to search; expected "
             "fewer, or less dense causes of those that the witness names; take a marginal question"
         )
-    more = f" ({skipped} more were too large on {small.graph}, with {count} variables)"
+    more = f", {skipped} more were too large" if skipped else ""
     return (
-        f"no counterexample found to the identifiability of {asked} in {tried} families of "
-        f"models{more if skipped else ''}; expected one if the query is not identifiable; check "
-        "that it is not, or try another seed"
+        f"no counterexample found to the identifiability of {asked} in {tried} families of models; "
+        f"searched was {small.graph}, with {count} variables{more}; expected one if the query is "
+        "not identifiable, but long chains of <-> can hide it: check identify, or try another seed"
     )
 
 

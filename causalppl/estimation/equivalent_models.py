@@ -16,7 +16,7 @@ import opt_einsum
 from numpy.typing import NDArray
 
 from causalppl.graphs import ADMG
-from causalppl.programs.finite import FiniteModel, Latent, latent_names, random_law
+from causalppl.programs.finite import FiniteModel, Latent, latent_names
 
 Array: TypeAlias = NDArray[np.float64]
 Domain: TypeAlias = str | None
@@ -256,43 +256,3 @@ class _Law:
         place = {axis: i for i, axis in enumerate((*range(len(self._nodes)), *hidden))}
         chosen = tuple(codes[place[axis]] for axis in axes)
         return np.ravel_multi_index(chosen, [self._lengths[axis] for axis in axes])
-
-
-class Rest:
-    """Mechanisms of the variables left out of a family; they heed parents, not latents."""
-
-    def __init__(
-        self,
-        graph: ADMG,
-        family: Family,
-        latents: Mapping[str, tuple[tuple[str, ...], int]],
-        rng: np.random.Generator,
-    ) -> None:
-        self._graph = graph
-        # the family's own latents come first, so that its tables keep their order of axes
-        self._latents = {
-            **family.latents,
-            **{name: value for name, value in latents.items() if name not in family.latents},
-        }
-        self._tables: dict[str, Array] = {}
-        for name in graph.nodes:
-            if name not in family.graph:
-                parents = graph.in_order(graph.parents(name))
-                shape = [family.states.get(parent, 2) for parent in parents]
-                self._tables[name] = random_law(rng, (*shape, 2), 1.0)
-
-    def added_to(self, model: FiniteModel, shifted: frozenset[str]) -> FiniteModel:
-        """Return a model on the whole diagram."""
-        priors = {
-            name: model.latents.get(name) or Latent(children, np.full(count, 1 / count))
-            for name, (children, count) in self._latents.items()
-        }
-        tables = {}
-        for name in self._graph.nodes:
-            table = model.tables[name] if name in model.tables else self._tables[name]
-            own = model.latents_of(name) if name in model.tables else ()
-            extra = [len(u.prior) for key, u in priors.items() if name in u.children][len(own) :]
-            table = table.reshape(*table.shape[:-1], *[1] * len(extra), table.shape[-1])
-            shape = (*table.shape[: table.ndim - len(extra) - 1], *extra, table.shape[-1])
-            tables[name] = np.broadcast_to(table, shape)
-        return FiniteModel(self._graph, tables, priors)

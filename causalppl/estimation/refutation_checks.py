@@ -182,7 +182,9 @@ class RandomCommonCause(Check):
             return CheckResult(
                 self.name, "skipped", "the query has no formula with one more cause", self.expected
             )
-        is_discrete = all(problem.table.column(n).categories is not None for n in (outcome,))
+        # an estimator with a prior over counts needs a cause that can be counted
+        is_counted = hasattr(estimate.estimator, "concentration")
+        is_discrete = is_counted or problem.table.column(outcome).categories is not None
 
         def noisy(table: Table) -> Table:
             draws = (
