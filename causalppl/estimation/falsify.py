@@ -233,6 +233,11 @@ class Falsification:
         if droppable := self.droppable_edges():
             listed = ", ".join(map(" ".join, droppable))
             sentences.append(f"The data do not show a need for {listed}.")
+        if any(check.result.test == "partial correlation" for check in self.checks):
+            sentences.append(
+                "Partial correlation takes numbers to be linear in each other: where they are not, "
+                "pass test=ResidualCovariance()."
+            )
         if self.baseline is not None:
             sentences.append(self._compared(self.baseline))
         return " ".join(sentences)

@@ -271,8 +271,9 @@ def choose_learner(matrix: Array, target: Array, rng: np.random.Generator, *, cl
     """
     from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 
+    labels: Any = np.unique(target, return_inverse=True)[1] if classes else target
     rows = rng.permutation(len(matrix))[:_ENOUGH_TO_CHOOSE]
-    counts = np.unique(target[rows], return_counts=True)[1]
+    counts = np.unique(labels[rows], return_counts=True)[1]
     if matrix.shape[1] == 0 or len(rows) < 10 or len(counts) == 1 or (classes and counts.min() < 3):
         return plain_learner(classes=classes)
     split = (StratifiedKFold if classes else KFold)(3)
@@ -281,7 +282,7 @@ def choose_learner(matrix: Array, target: Array, rng: np.random.Generator, *, cl
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scores = [
-            cross_val_score(learner, matrix[rows], target[rows], cv=split, scoring=scoring).mean()
+            cross_val_score(learner, matrix[rows], labels[rows], cv=split, scoring=scoring).mean()
             for learner in candidates
         ]
     return candidates[int(np.nanargmax(scores))]
@@ -337,7 +338,8 @@ class Fitted:
         self.is_logistic = self._by_class = classes and is_classifier(learner)
         with warnings.catch_warnings(record=True) as log:
             warnings.simplefilter("always")
-            goals = [target] if self._by_class else list(shown.T)
+            codes: Any = np.searchsorted(self.states, target) if classes else target
+            goals = [codes] if self._by_class else list(shown.T)
             self._models = [_fit(clone(learner), matrix, goal, weights) for goal in goals]
         failed = [str(w.message) for w in log if "onverge" in w.category.__name__]
         self.trouble = failed[0] if failed else None

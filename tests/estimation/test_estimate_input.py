@@ -84,3 +84,22 @@ def test_covariates_beside_the_formula_are_read_from_the_data() -> None:
     estimand = cp.identify(graph, "ATE(X -> Y)")
     found = cp.estimate(estimand, data, method=GFormula(covariates=["Z", "W"]), seed=0)
     assert float(found) == pytest.approx(2, abs=0.4)
+
+
+def test_levels_of_an_outcome_may_be_decimals() -> None:
+    data = linear(500)
+    levels = {**data, "Y": np.where(data["Y"] > 1, 0.3, 0.1)}
+    codes = {**data, "Y": np.where(data["Y"] > 1, 1, 0)}
+    for method in (GFormula(), AIPW()):
+        found = [
+            cp.estimate(cp.identify(back_door(), f"P(Y={y} | do(X=1))"), d, method=method, seed=0)
+            for y, d in ((0.3, levels), (1, codes))
+        ]
+        assert float(found[0]) == pytest.approx(float(found[1]))
+
+
+def test_what_the_tests_of_a_diagram_take_for_granted_is_said() -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=500)
+    data = {"Z": z, "X": z + rng.normal(size=500), "Y": z + rng.normal(size=500)}
+    assert "linear" in cp.falsify(cp.ADMG.parse("Z -> X; Z -> Y"), data).interpret()

@@ -359,7 +359,10 @@ def test_laws_of_selected_and_of_all_units_come_apart() -> None:
     model = random_finite_model(graph, seed=3)
     whole = model.law()
     selected = whole.condition({"S": 1}).normalise()
-    apart = {("S=1", frozenset()): selected, (None, frozenset()): whole.marginalise(["X", "Y", "S"])}
+    apart = {
+        ("S=1", frozenset()): selected,
+        (None, frozenset()): whole.marginalise(["X", "Y", "S"]),
+    }
     torch.testing.assert_close(evaluate(estimand, apart).values, evaluate(estimand, whole).values)
     only = Factor(
         ("Z", "X", "Y", "S"),
