@@ -186,7 +186,7 @@ class Estimate:
             found = f"{self.query} was estimated at {self.values.size} values"
         else:
             found = (
-                f"{self.query} is {float(self.values):.4g}, {prob:.0%} interval "
+                f"{self.query} is {float(self.values):.4g}, {100 * prob:g}% interval "
                 f"{float(low):.4g} to {float(high):.4g}"
             )
         rows = f"{self.num_rows:,} rows" + (

@@ -94,7 +94,8 @@ def estimate(
     chosen = choose_estimator(problem, method)
     used = fresh_seed() if seed is None else seed
     found = chosen.solve(problem, seed=used, progress=is_shown(progress))
-    found = replace(found, problem=problem, estimator=chosen)
+    diagnostics = {**found.diagnostics, "seed": used}
+    found = replace(found, problem=problem, estimator=chosen, diagnostics=diagnostics)
     if not dropped:
         return found
     note = f"{dropped:,} rows with missing values were left out"

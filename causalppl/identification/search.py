@@ -66,6 +66,7 @@ class Search:
     def __post_init__(self) -> None:
         self._known: dict[int, tuple[Node, Source] | list[Stuck]] = {}
         self.steps: list[Step] = []
+        self._moved: dict[int, tuple[Query, Query]] = {}
 
     def answer(self, asked: Query | Contrast) -> tuple[Node, Axes]:
         """Find the formula, and the symbols of the values that the query leaves open.
@@ -76,7 +77,7 @@ class Search:
             QueryError: The query names a variable that is not in the graph.
         """
         parts = asked.expand(*self._mediators(asked))
-        labels = label_open_values(query for _, query in parts)
+        labels = label_open_values(self._worlds(query) for _, query in parts)
         # all parts name an open value alike
         symbols: dict[Open, Symbol] = {}
         for known in labels:
@@ -105,13 +106,19 @@ class Search:
         known: dict[tuple[Event, ...], Factorisation] = {}
         for weight, query in parts:
             check_names(self.graph, query, query.variables)
-            (event,), given = query.worlds.outcomes, query.worlds.given
+            (event,), given = self._worlds(query).outcomes, self._worlds(query).given
             if given not in known:
                 known[given] = self._factorise(_located(given))[0]
             key = given, known[given].variable(event.name, event.term.interventions)
             first.setdefault(key, query)
             weights[key] = weights.get(key, 0.0) + weight
         return [(weights[key], query) for key, query in first.items() if weights[key]]
+
+    def _worlds(self, query: Query) -> Query:
+        """Push ``do`` into every term, once for each query; the query is kept, so its id is."""
+        if id(query) not in self._moved:
+            self._moved[id(query)] = query, query.worlds
+        return self._moved[id(query)][1]
 
     def _mediators(self, asked: Query | Contrast) -> tuple[tuple[str, ...], ...]:
         """Find what a natural effect goes through: nothing to add for other questions."""
@@ -142,29 +149,31 @@ class Search:
                 raise QueryError(f"{event.term} is asked for and given in {query}; drop one")
         check_names(self.graph, query, query.variables)
         self._check_plans(query)
-        outcomes, tests = _split_tests(query.worlds)
+        outcomes, tests = _split_tests(self._worlds(query))
         found = None
         if not self.policies and self.sources == (Source(),):
             found = self._simple(query, outcomes)
         if found is None:
             found = self._general(query, outcomes)
         body = _with_tests(query, found.body, found.symbols, tests)
-        events = zip((*outcomes, *query.worlds.given), found.symbols, strict=True)
+        events = zip((*outcomes, *self._worlds(query).given), found.symbols, strict=True)
         summed = {found.symbols[0]} if query.kind == "E" else {found.symbols[i] for i, _ in tests}
         own: dict[Open, Symbol] = {name: symbol for name, symbol in found.opened.items()}
         own |= {e: s for e, s in events if e.value is None and s not in summed}
         return body, own
 
     def _check_plans(self, query: Query) -> None:
+        if not self.policies:
+            return
         planned = {self.graph.nodes[node] for node in self.policies}
-        for event in (*query.worlds.outcomes, *query.worlds.given):
+        for event in (*self._worlds(query).outcomes, *self._worlds(query).given):
             if twice := sorted(planned & {i.name for i in event.term.interventions}):
                 raise QueryError(
                     f"{query} sets {twice[0]}, which a plan sets too; expected one of the two"
                 )
 
     def _simple(self, query: Query, outcomes: Sequence[Event]) -> "_Found | None":
-        given = query.worlds.given
+        given = self._worlds(query).given
         world, *others = {event.term.interventions for event in (*outcomes, *given)}
         simple = None if others else simple_formula(self.graph, outcomes, given, world)
         if simple is None:
@@ -175,7 +184,7 @@ class Search:
         return _Found(simple.body, [*simple.symbols, *known], opened)
 
     def _general(self, query: Query, outcomes: Sequence[Event]) -> "_Found":
-        asked, known = _located(outcomes), _located(query.worlds.given)
+        asked, known = _located(outcomes), _located(self._worlds(query).given)
         fixed = [place for place, event in enumerate(outcomes) if event.value is not None]
         if not known:
             return self._joint(query, asked)
