@@ -141,6 +141,11 @@ def _problem(
     counts: dict[SourceKey, Array] = {}
     dropped = 0
     needed = _needed(estimand, given)
+    if unknown := [key for key in weights if key not in given]:
+        raise DataError(
+            f"weights are given for {_said(unknown[0])}, which has no data; expected the keys of "
+            "sources, or (None, ()) for the observed data"
+        )
     kept: frozenset[str] = frozenset()
     if method is not None:
         kept = method.keeps_incomplete(estimand)

@@ -6,6 +6,7 @@ are those of the papers' code; the best arms and their means follow from them ex
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import pyro
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from causalppl.estimation.program_law import ProgramLaw
+from causalppl.exceptions import QueryError
 from causalppl.identification import minimal_intervention_sets, possibly_optimal_sets
 from causalppl.programs.scm import SCM
 
@@ -57,12 +59,14 @@ class BanditProblem:
     best: float
     source: str
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_law", ProgramLaw(self.scm))
+    @cached_property
+    def law(self) -> ProgramLaw:
+        """The exact laws of the program, under any intervention."""
+        return ProgramLaw(self.scm)
 
     def mean(self, arm: Arm) -> float:
         """Compute the mean reward of an arm exactly; the empty arm observes."""
-        law = self._law.law(arm)  # type: ignore[attr-defined]
+        law = self.law.law(arm)
         given = law.condition(dict(arm)) if arm else law
         return float(given.probability({self.reward: 1}) / given.values.sum())
 
@@ -71,7 +75,12 @@ class BanditProblem:
 
         Args:
             which: ``"POMIS"``, ``"MIS"``, ``"all"`` (every set) or ``"joint"`` (all variables).
+
+        Raises:
+            QueryError: ``which`` is none of these.
         """
+        if which not in ("POMIS", "MIS", "all", "joint"):
+            raise QueryError(f"which is {which!r}; expected 'POMIS', 'MIS', 'all' or 'joint'")
         names = self.manipulable
         if which in ("POMIS", "MIS"):
             find = possibly_optimal_sets if which == "POMIS" else minimal_intervention_sets

@@ -103,3 +103,8 @@ def test_what_the_tests_of_a_diagram_take_for_granted_is_said() -> None:
     z = rng.normal(size=500)
     data = {"Z": z, "X": z + rng.normal(size=500), "Y": z + rng.normal(size=500)}
     assert "linear" in cp.falsify(cp.ADMG.parse("Z -> X; Z -> Y"), data).interpret()
+
+
+def test_weights_of_data_that_are_not_there_are_refused() -> None:
+    with pytest.raises(DataError, match="weights are given for"):
+        cp.estimate(ESTIMAND, linear(100), weights={("trial", ()): np.ones(100)}, seed=0)

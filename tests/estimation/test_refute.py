@@ -117,7 +117,7 @@ def test_a_simulated_confounder_eats_the_effect() -> None:
 def test_prior_sensitivity_is_for_estimators_with_a_prior() -> None:
     (result,) = refute(estimated(), checks=[PriorSensitivity()], seed=0).results
     assert result.verdict == "passed"
-    assert result.values.tolist() == [float(estimated())] * 2
+    assert result.values.tolist() == pytest.approx([float(estimated())] * 2)
 
 
 def test_the_same_seed_gives_the_same_report_whatever_other_checks_run() -> None:

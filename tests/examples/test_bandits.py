@@ -3,6 +3,7 @@
 import pytest
 
 from causalppl.examples import bandits
+from causalppl.exceptions import QueryError
 
 COUNTS = [
     (bandits.scm_mab_task_1, (4, 49, 81, 16), 1.0),
@@ -51,6 +52,11 @@ def test_arm_means_are_the_published_ones(problem, arm, mean):
 
 
 def test_the_seen_means_of_a_casino_are_its_intents():
-    law = bandits.paradoxical_switching()._law.law()
+    law = bandits.paradoxical_switching().law.law()
     seen = [float(law.condition({"X": x}).normalise().probability({"Y": 1})) for x in (0, 1)]
     assert seen == pytest.approx([0.4, 0.15])
+
+
+def test_an_unknown_kind_of_arms_is_refused():
+    with pytest.raises(QueryError, match="which is 'pomis'"):
+        bandits.scm_mab_task_2().arms("pomis")
