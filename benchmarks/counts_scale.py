@@ -1,7 +1,9 @@
-"""What does `counts` add to a bare group-by of DuckDB over a Parquet file, and in what memory?
+"""What do `counts` and `estimate` add to a bare group-by of DuckDB over a file, in what memory?
 
 The file has six columns of integers and one of weights, and is made anew. ``--full`` takes the
-30 million rows of the target; the ratio is the same from some millions on, and the memory too.
+30 million rows of the target; the ratio of `counts` is the same from some millions on, and the
+memory too. An estimate needs all six columns; its posterior draws take as long for any number of
+rows, so its ratio falls as rows are added, and has its target at 30 million.
 """
 
 import subprocess
@@ -15,14 +17,26 @@ import pandas as pd
 from _harness import Measured, Row, Target, benchmark, compare
 
 from causalppl.data.counts import counts
+from causalppl.estimation import Dirichlet, estimate
+from causalppl.graphs import ADMG
+from causalppl.identification import identify
 
 FULL, LESS, FEW = 30_000_000, 3_000_000, 300_000
 THREADS = 2
 STATES = {"a": 2, "b": 3, "c": 4, "d": 5, "e": 8, "f": 10}
-PEAK = """
-from pathlib import Path
+EFFECT = identify(ADMG.parse("{c, d, e, f} -> a; {a, c, d, e, f} -> b"), "P(b=1 | do(a=1))")
+COUNT = """
 from causalppl.data.counts import counts
 counts({path!r}, {columns!r}, weights={weights!r})
+"""
+ESTIMATE = """
+from causalppl import ADMG, estimate, identify
+from causalppl.estimation import Dirichlet
+estimand = identify(ADMG.parse("{{c, d, e, f}} -> a; {{a, c, d, e, f}} -> b"), "P(b=1 | do(a=1))")
+estimate(estimand, {path!r}, method=Dirichlet(), seed=0)
+"""
+PEAK = """
+from pathlib import Path
 status = Path("/proc/self/status").read_text()
 print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
 """
@@ -64,9 +78,9 @@ def head(path: str, rows: int) -> pd.DataFrame:
         return connection.sql(f"SELECT * FROM '{path}' LIMIT {rows}").df()
 
 
-def peak(path: str, weights: str | None) -> Measured:
-    """Largest resident memory of a fresh process that imports the package and counts."""
-    script = PEAK.format(path=path, columns=list(STATES), weights=weights)
+def peak(path: str, work: str, weights: str | None = None) -> Measured:
+    """Largest resident memory of a fresh process that imports the package and works."""
+    script = work.format(path=path, columns=list(STATES), weights=weights) + PEAK
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     return Measured.exactly(int(told.stdout) / 1024, " MiB")
 
@@ -93,7 +107,19 @@ def main() -> None:
             here = times.ratio("here", "bare")
             run.add(Row("`counts`, over DuckDB", setting, here, target, {}, times.medians))
             target = Target("at most", 500.0)
-            run.add(Row("peak memory of the process", setting, peak(path, weights), target))
+            most = peak(path, COUNT, weights)
+            run.add(Row("peak memory of the process", setting, most, target))
+        ways = {
+            "here": lambda: estimate(EFFECT, path, method=Dirichlet(), seed=0),
+            "bare": bare(path, "count(*)"),
+        }
+        times = compare(ways, budget=run.budget(40), least=3, most=10)
+        setting = f"{rows:.0e} rows of Parquet, 6 integer columns, 1,000 draws".replace("e+0", "e")
+        target = Target("at most", 2.0) if is_full else None
+        here = times.ratio("here", "bare")
+        run.add(Row("`estimate`, over DuckDB", setting, here, target, {}, times.medians))
+        target = Target("at most", 500.0)
+        run.add(Row("peak memory of the process", setting, peak(path, ESTIMATE), target))
         frame = head(path, LESS)
         ways = {
             "here": lambda: counts(frame, columns),

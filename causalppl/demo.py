@@ -26,7 +26,7 @@ PEOPLE = (233, 428, 605)
 
 
 @dataclass(frozen=True)
-class Estimate:
+class WeightGain:
     """A posterior in three numbers, kg.
 
     Attributes:
@@ -40,7 +40,7 @@ class Estimate:
     high: float
 
     @classmethod
-    def of(cls, posterior: Posterior) -> "Estimate":
+    def of(cls, posterior: Posterior) -> "WeightGain":
         """Summarise the only variable of a posterior."""
         (name,) = posterior.variables
         low, high = posterior.interval(0.95)[name]
@@ -97,10 +97,10 @@ def run_demo(
     results: dict[str, Any] = {
         "rows": len(data),
         "naive": naive,
-        "ate": Estimate.of(effect),
-        "all_quit": Estimate.of(ask("E[wt82_71_{qsmk=1}]", people)),
-        "none_quit": Estimate.of(ask("E[wt82_71_{qsmk=0}]", people)),
-        "ett": Estimate.of(ask("ETT(qsmk: 1 vs 0 -> wt82_71)", treated)),
+        "ate": WeightGain.of(effect),
+        "all_quit": WeightGain.of(ask("E[wt82_71_{qsmk=1}]", people)),
+        "none_quit": WeightGain.of(ask("E[wt82_71_{qsmk=0}]", people)),
+        "ett": WeightGain.of(ask("ETT(qsmk: 1 vs 0 -> wt82_71)", treated)),
     }
     say("Averages over these people, posterior mean and 95 % interval:\n")
     say(f"  effect of quitting (ATE)        {results['ate']}   published 3.4 to 3.5")
@@ -125,7 +125,7 @@ def _edges_of(scm: SCM) -> str:
 
 def _other_lives(
     scm: SCM, data: "pd.DataFrame", seed: int, say: Callable[[str], None]
-) -> dict[int, Estimate]:
+) -> dict[int, WeightGain]:
     """Ask what some people's weight had done, had they done otherwise."""
     rows = data.set_index("seqn").loc[list(PEOPLE)]
     otherwise = {"qsmk": 1.0 - torch.tensor(rows["qsmk"].to_numpy(), dtype=torch.float32)}
@@ -141,7 +141,7 @@ def _other_lives(
     lives = {}
     say("Had these people done otherwise (their own circumstances and luck held fixed):\n")
     for i, (seqn, row) in enumerate(rows.iterrows()):
-        estimate = Estimate(*(float(values[i]) for values in (mean, low, high)))  # type: ignore[index]
+        estimate = WeightGain(*(float(values[i]) for values in (mean, low, high)))  # type: ignore[index]
         lives[int(str(seqn))] = estimate
         who = "woman" if row["sex"] == 1 else "man"
         did, other = ("quit", "not quit") if row["qsmk"] == 1 else ("did not quit", "quit")
@@ -172,7 +172,7 @@ def _draw_effect(ax: Any, effect: Posterior, naive: float) -> None:
 
     (name,) = effect.variables
     draws = effect.draws[name].values.ravel()
-    estimate = Estimate.of(effect)
+    estimate = WeightGain.of(effect)
     grid = torch.linspace(float(draws.min()) - 0.3, float(draws.max()) + 0.3, 400).numpy()
     density = gaussian_kde(draws)(grid)
     inside = (grid >= estimate.low) & (grid <= estimate.high)

@@ -33,7 +33,7 @@ def forked_rng(seed: int | None = None) -> Iterator[int]:
         >>> bool(a == b)
         True
     """
-    used = fresh_seed() if seed is None else _checked(seed)
+    used = checked_seed(seed)
     python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = _devices()
     with torch.random.fork_rng(devices=devices):
@@ -50,6 +50,28 @@ def forked_rng(seed: int | None = None) -> Iterator[int]:
             np.random.set_state(numpy_state)
 
 
+def checked_seed(seed: int | None) -> int:
+    """Return the seed that a run is to use: the one given, or a fresh one for None.
+
+    Args:
+        seed: Any non-negative integer, of Python or numpy; or None.
+
+    Raises:
+        DataError: ``seed`` is something else: text, a fraction, a truth value, negative.
+
+    Example:
+        >>> checked_seed(np.int64(3))
+        3
+    """
+    if seed is None:
+        return fresh_seed()
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise DataError(
+            f"seed is {seed!r}; expected a non-negative integer or None, such as seed=0"
+        )
+    return int(seed)
+
+
 def fresh_seed() -> int:
     """Draw a seed from the operating system's entropy."""
     return random.SystemRandom().randrange(2**63)
@@ -62,16 +84,10 @@ def spawn_seeds(seed: int | None, count: int) -> list[int]:
         >>> spawn_seeds(0, 2) == spawn_seeds(0, 2)
         True
     """
-    root = np.random.SeedSequence(None if seed is None else _checked(seed))
+    root = np.random.SeedSequence(checked_seed(seed))
     return [int(child.generate_state(1, np.uint64)[0] >> 1) for child in root.spawn(count)]
 
 
 @cache
 def _devices() -> list[int]:
     return list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-
-
-def _checked(seed: int) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise DataError(f"seed is {seed!r}; expected a non-negative integer or None")
-    return int(seed)

@@ -6,15 +6,9 @@
 | `Counts` | the counts: the combinations that occur, and how often | - |
 """
 
-import glob
-import importlib
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import prod
-from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -24,9 +18,10 @@ from torch import Tensor
 
 from causalppl.data.column import Value, closest, listed
 from causalppl.data.factor import Factor
+from causalppl.data.files import FAMILIES, column_types, find_files, is_stored, opened, quoted
 from causalppl.data.reading import as_mapping, checked_names
 from causalppl.data.table import Table
-from causalppl.exceptions import DataError, MissingExtraError
+from causalppl.exceptions import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,13 +37,6 @@ _LARGEST_SUM = 2**62
 _LARGEST_EXACT = 2**53  # as in a table: integers up to here are exact in float64
 _LIMB = 2.0**30
 _HEAD = 20_000  # rows that are looked at before a file is read whole
-_SETTINGS = {"memory_limit": "256MB", "preserve_insertion_order": False}  # beyond: to disk
-_READERS = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "csv", "txt": "csv"}
-_KINDS = "all to be Parquet (.parquet, .pq) or all text (.csv, .tsv, .txt, with .gz or without)"
-_INTEGERS = ("tinyint", "smallint", "integer", "bigint", "hugeint")
-_NUMBERS = (*_INTEGERS, *(f"u{name}" for name in _INTEGERS), "float", "double", "decimal")
-_FAMILIES = {"boolean": "boolean", "varchar": "text", "enum": "text"}
-_FAMILIES |= dict.fromkeys(_NUMBERS, "numbers")
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,11 +172,9 @@ def counts(
     if not names:
         raise DataError("no column is named; expected at least one to count")
     weighted = [] if weights is None else [weights]
-    if isinstance(source, str | PathLike):
-        with _relation_of(find_files(source), [*names, *weighted]) as relation:
+    if is_stored(source):
+        with opened(source, [*names, *weighted]) as relation:
             groups = _grouped_by_duckdb(relation, names, weighted, max_states)
-    elif type(source).__name__ == "DuckDBPyRelation":
-        groups = _grouped_by_duckdb(source, names, weighted, max_states)
     else:
         groups = _grouped_in_memory(source, names, weighted, max_states)
     return _counts_of(groups, names, states or {}, max_states)
@@ -397,76 +383,15 @@ def _of_limbs(whole: Codes, middle: Codes, low: Codes) -> Floats:
     return whole + (middle / _LIMB + low / _LIMB**2)
 
 
-def find_files(source: "str | PathLike[str]") -> list[Path]:
-    """The files that a path, a folder of Parquet files or a glob stands for, sorted.
-
-    Raises:
-        DataError: There is none.
-    """
-    path = Path(source)
-    if path.is_file():
-        return [path]
-    pattern = str(path / "**" / "*.parquet" if path.is_dir() else path)
-    found = sorted(map(Path, glob.glob(pattern, recursive=True)))
-    if not found:
-        raise DataError(f"no file matches {pattern!r}; expected at least one, check the path")
-    return found
-
-
-@contextmanager
-def _relation_of(files: Sequence[Path], needed: Sequence[str]) -> Iterator[Any]:
-    """The rows of some files; DuckDB is closed at the end."""
-    try:
-        duckdb = importlib.import_module("duckdb")
-    except ImportError as error:
-        raise MissingExtraError(
-            f"DuckDB cannot be imported ({error}); counting the rows of files needs it; "
-            'install it with: pip install "causalppl[scale]"'
-        ) from error
-    kinds = {file.name.lower().removesuffix(".gz").rpartition(".")[2] for file in files}
-    readers = {_READERS.get(kind) for kind in kinds}
-    if len(readers) > 1 or None in readers:
-        raise DataError(f"the files are of the kinds {listed(sorted(kinds))}; expected {_KINDS}")
-    with tempfile.TemporaryDirectory() as folder:
-        with duckdb.connect(config={**_SETTINGS, "temp_directory": folder}) as connection:
-            connection.execute("SET enable_progress_bar = false")  # it writes to standard output
-            read = getattr(connection, f"read_{readers.pop()}")
-            try:
-                parts = {str(file): _types(read(str(file))) for file in files}
-                _check_alike(parts, needed)
-                yield read(list(parts), union_by_name=len(parts) > 1)
-            except duckdb.Error as error:
-                first = str(error).strip().splitlines()[0]
-                raise DataError(f"DuckDB cannot read {files[0]} or its like: {first}") from error
-
-
-def _types(relation: Any) -> dict[str, str]:
-    return {n: t.id for n, t in zip(relation.columns, relation.types, strict=True)}
-
-
-def _check_alike(parts: Mapping[str, Mapping[str, str]], needed: Sequence[str]) -> None:
-    """Raise where a column is not in every file, or is text here and numbers there."""
-    first, types = next(iter(parts.items()))
-    for name in checked_names(dict.fromkeys(needed), types):
-        for file, own in parts.items():
-            here, there = own.get(name, "absent"), types[name]
-            if here != there and _FAMILIES.get(here) != _FAMILIES.get(there, there):
-                raise DataError(
-                    f"column {name!r} is {there} in {first} and {here} in {file}; expected one "
-                    "type in all files, convert one or count them apart"
-                )
-
-
 def _grouped_by_duckdb(
     relation: Any, names: list[str], weights: list[str], max_states: int
 ) -> _Groups:
-    types = _types(relation)
+    types = column_types(relation)
     checked_names(weights, types)
     for name in checked_names(names, types):
-        if types[name] not in _FAMILIES:
+        if types[name] not in FAMILIES:
             raise DataError(f"column {name!r} is of type {types[name]}{_ASKED}")
-    quoted = {name: '"' + name.replace('"', '""') + '"' for name in types}
-    keys = [quoted[name] for name in names]
+    keys = [quoted(name) for name in names]
     # a continuous column would make as many groups as there are rows
     distinct = ", ".join(f"count(DISTINCT {key})" for key in keys)
     (head,) = relation.limit(_HEAD).aggregate(distinct).fetchall()
@@ -474,7 +399,7 @@ def _grouped_by_duckdb(
         _check_finite(name, size, max_states, " in its first rows")
     sums = ["count(*)"]
     if weights:
-        weight = f"CAST({quoted[weights[0]]} AS DOUBLE)"
+        weight = f"CAST({quoted(weights[0])} AS DOUBLE)"
         keys.append(f"-CAST(coalesce(isnan({weight}), true) AS INTEGER)")
         sums += _weight_sums(weight)
     aliased = ", ".join(f"{part} AS c{place}" for place, part in enumerate([*keys, *sums]))

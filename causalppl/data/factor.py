@@ -1,6 +1,7 @@
 """Tables of probabilities over named finite variables, and their contraction."""
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -80,7 +81,9 @@ class Factor:
                     f"{name} has the states {states[name]} and an axis of length {size}; "
                     "expected one state, different from the others, for each entry"
                 )
-        if not bool((values >= 0).all()) or not bool(torch.isfinite(values).all()):
+        # one pass; NaN travels through minimum and maximum, and compares false
+        low, high = torch.aminmax(values.detach()) if values.numel() else (values.sum(), values.sum())
+        if not (0 <= float(low) and float(high) < math.inf):
             raise DataError(
                 f"a factor over ({', '.join(names)}) has a negative, infinite or missing value; "
                 "expected non-negative finite numbers"

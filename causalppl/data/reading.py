@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LARGEST_EXACT = 2**53  # integers up to here are exact in float64
+_MOST_LEVELS = 1_000  # different numbers of a column that are levels rather than measurements
 
 
 def as_mapping(source: Any) -> dict[str, Any]:
@@ -35,7 +36,8 @@ def as_mapping(source: Any) -> dict[str, Any]:
         return _from_arrow(source)
     raise DataError(
         f"the data are of type {type(source).__name__}; expected a pandas or polars frame, an "
-        "Arrow table or a mapping from names to arrays, tensors or lists"
+        "Arrow table, a mapping from names to arrays, tensors or lists, a path or a relation of "
+        "DuckDB"
     )
 
 
@@ -107,7 +109,9 @@ def _from_series(values: Any, dtype: torch.dtype) -> Column:
                 values = getattr(values, method)()
                 break
         try:
-            values = pd.Series(values if isinstance(values, pd.Categorical) else list(values))
+            is_array = isinstance(values, np.ndarray) and values.ndim == 1
+            is_whole = is_array or isinstance(values, pd.Categorical)
+            values = pd.Series(values if is_whole else list(values))
         except (TypeError, ValueError) as error:
             raise DataError(f"it cannot be read as a list of values ({error})") from None
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -137,11 +141,20 @@ def _from_numbers(
     if any(abs(int(value)) > _LARGEST_EXACT for value in extremes):
         raise DataError("it has integers beyond 2**53, which no float holds; use strings for names")
     numbers = np.full(len(values), np.nan)
-    numbers[~missing] = present.to_numpy(dtype=np.float64)
+    numbers[~missing] = _widened(present, dtype)
     tensor = _floats(numbers, dtype)
     if kind == "integer" and not np.array_equal(tensor.double().numpy(), numbers, equal_nan=True):
         tensor = torch.from_numpy(numbers)
     return _from_tensor(tensor, kind, dtype)
+
+
+def _widened(values: "pd.Series[Any]", dtype: torch.dtype) -> np.ndarray:
+    """Numbers in double precision; where a few levels were in single, 0.1 stays 0.1."""
+    if str(values.dtype).lower() in ("float16", "float32") and dtype == torch.float64:
+        codes, levels = values.factorize()
+        if len(levels) <= _MOST_LEVELS:
+            return np.array([float(str(level)) for level in np.asarray(levels)])[codes]
+    return values.to_numpy(dtype=np.float64)
 
 
 def _from_categorical(values: Any) -> Column:

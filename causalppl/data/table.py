@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from causalppl.data.column import Column, listed
+from causalppl.data.files import is_stored, read_rows
 from causalppl.data.reading import as_mapping, checked_names, read_column
 from causalppl.exceptions import DataError
 
@@ -87,7 +88,10 @@ class Table:
         Args:
             source: A pandas or polars frame, an Arrow table or anything that offers
                 ``__arrow_c_stream__`` or ``__dataframe__`` (needs pyarrow), a structured array, a
-                mapping from names to arrays, tensors, lists or series, or a `Table`.
+                mapping from names to arrays, tensors, lists or series, a `Table`; or what is
+                stored: the path of a Parquet or CSV file, a folder of Parquet files, a glob of
+                files, or a relation of DuckDB (files need it), of which only these columns are
+                read.
             columns: The columns to read, in this order; all when left out. Others are not looked
                 at, so they may hold what a table cannot (dates, for example).
             dtype: The float type of numbers that are no tensors yet; None: the default one.
@@ -105,7 +109,7 @@ class Table:
         """
         if isinstance(source, Table):
             return source if columns is None else source.select(columns)
-        series = as_mapping(source)
+        series = as_mapping(read_rows(source, columns) if is_stored(source) else source)
         chosen = list(series) if columns is None else checked_names(columns, series)
         floats = torch.get_default_dtype() if dtype is None else dtype
         return cls({name: read_column(name, series[name], floats) for name in chosen})

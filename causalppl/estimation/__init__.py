@@ -14,8 +14,14 @@ name                        what it does                               paper
                                                                        van der Laan, Rubin (2006)
 `GEstimation`               structural nested mean models              Robins (1994)
 `FrontDoor`                 front-door formulas, one-step corrected    Fulcher et al. (2020)
+`PartiallyLinear`           a slope by double machine learning, also   Robinson (1988);
+                            for continuous treatments                  Chernozhukov et al. (2018)
+`unit_effects`,             the effect of each unit, given all that    Künzel et al. (2019);
+`UnitEffects`               is adjusted for                            Nie, Wager (2021)
 `estimate_iv`, `Wald`,      instruments                                Wald (1940); Angrist, Imbens
-`TwoStageLeastSquares`                                                 (1995)
+`TwoStageLeastSquares`,                                                (1995); Hansen (1982)
+`LIML`, `GMM`,
+`InstrumentMethod`
 `one_step`                  a functional of a fitted program,          Kennedy (2022)
                             corrected to first order
 `policy_value`,             the value of a policy, from logged data    Dudík et al. (2014); Wang et
@@ -28,6 +34,7 @@ name                        what it does                               paper
 `GraphComparison`
 `ChiSquared`,               tests of independence                      Shah, Peters (2020) for
 `PartialCorrelation`,                                                  residual covariance
+`RankScores`,
 `ResidualCovariance`,
 `StratifiedPermutation`
 `holm`,                     adjustments for many tests                 Holm (1979); Benjamini,
@@ -67,12 +74,21 @@ from causalppl.estimation.g_estimation import GEstimation
 from causalppl.estimation.independence_tests import (
     ChiSquared,
     PartialCorrelation,
+    RankScores,
     ResidualCovariance,
     StratifiedPermutation,
 )
-from causalppl.estimation.instrumental import TwoStageLeastSquares, Wald, estimate_iv
+from causalppl.estimation.instrument_methods import (
+    GMM,
+    LIML,
+    InstrumentMethod,
+    TwoStageLeastSquares,
+    Wald,
+)
+from causalppl.estimation.instrumental import estimate_iv
 from causalppl.estimation.one_step import one_step
 from causalppl.estimation.outcome_regression import GFormula
+from causalppl.estimation.partially_linear import PartiallyLinear
 from causalppl.estimation.policy_value import (
     PolicyDM,
     PolicyDR,
@@ -83,13 +99,16 @@ from causalppl.estimation.policy_value import (
 )
 from causalppl.estimation.program_law import ProgramLaw
 from causalppl.estimation.refute import Refutation, refute
+from causalppl.estimation.unit_effects import UnitEffects, unit_effects
 from causalppl.estimation.verification import Verification, VerificationReport
 from causalppl.estimation.verify import verify, verify_all
 from causalppl.estimation.weighting import IPW
 
 __all__ = [
     "AIPW",
+    "GMM",
     "IPW",
+    "LIML",
     "TMLE",
     "ChiSquared",
     "Counterexample",
@@ -102,8 +121,10 @@ __all__ = [
     "GFormula",
     "GraphComparison",
     "Input",
+    "InstrumentMethod",
     "Law",
     "PartialCorrelation",
+    "PartiallyLinear",
     "PolicyDM",
     "PolicyDR",
     "PolicyIPW",
@@ -111,12 +132,14 @@ __all__ = [
     "PolicySwitchDR",
     "Problem",
     "ProgramLaw",
+    "RankScores",
     "Refutation",
     "ResidualCovariance",
     "SourceKey",
     "StratifiedPermutation",
     "TwoStageLeastSquares",
     "Unidentified",
+    "UnitEffects",
     "Verification",
     "VerificationReport",
     "Wald",
@@ -131,6 +154,7 @@ __all__ = [
     "one_step",
     "policy_value",
     "refute",
+    "unit_effects",
     "verify",
     "verify_all",
 ]

@@ -35,7 +35,7 @@ _MOST_UNSEEN = 0.2
 _MOST_LACKING = 0.2
 _PILOT = 200  # draws that tell the variance well enough
 _WARNED_UNSEEN = 0.05
-_AT_ONCE = 2**22  # numbers held for one law at a time
+_AT_ONCE = 2**20  # numbers held for one law at a time
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,14 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import expit, logit
 
-from causalppl.estimation.adjustment_design import (
-    AdjustmentDesign,
-    AdjustmentEstimator,
-    Computed,
-    Mean,
-)
+from causalppl.estimation.adjustment_design import AdjustmentDesign
+from causalppl.estimation.adjustment_estimator import AdjustmentEstimator, Computed
+from causalppl.estimation.adjustment_question import Mean
+from causalppl.estimation.column_values import numbers
 from causalppl.estimation.estimate import Array
-from causalppl.estimation.nuisance import (
-    Features,
-    check_learner,
-    choose_learner,
-    find_folds,
-    name_of,
-    numbers,
-)
+from causalppl.estimation.features import Features
+from causalppl.estimation.folds import find_folds
+from causalppl.estimation.nuisance import check_learner, choose_learner, name_of
 from causalppl.estimation.outcome_regression import predict_outcome
 from causalppl.estimation.overlap import (
     balancing_weights,
@@ -29,13 +22,9 @@ from causalppl.estimation.overlap import (
     overlap_table,
     warn_of_poor_overlap,
 )
-from causalppl.estimation.weighting import (
-    check_fraction,
-    predict_treatment,
-    rows_to_keep,
-    spread_out,
-)
-from causalppl.exceptions import DataError
+from causalppl.estimation.propensity import predict_treatment
+from causalppl.estimation.settings import check_count, check_flags, check_fraction
+from causalppl.estimation.weighting import rows_to_keep, spread_out
 
 __all__ = ["AIPW", "TMLE", "DoublyRobust"]
 
@@ -71,8 +60,8 @@ class DoublyRobust(AdjustmentEstimator):
         check_learner("propensity", self.propensity, for_classes=True)
         check_fraction("clip", self.clip)
         check_fraction("trim", self.trim)
-        if not isinstance(self.folds, int) or self.folds < 1:
-            raise DataError(f"folds is {self.folds!r}; expected a whole number from 1, such as 5")
+        check_count("folds", self.folds, 1, 5)
+        check_flags(self, "pooled")
 
     def model_assumption(self) -> str:
         """Say which models must be right."""
@@ -101,7 +90,7 @@ class DoublyRobust(AdjustmentEstimator):
             inner = replace(self, trim=0.0).compute(design.take(kept), rng)
             return spread_out(inner, kept, self.trim)
         overlaps = describe_overlap(design, raw, clip=self.clip)
-        warn_of_poor_overlap(overlaps)
+        warn_of_poor_overlap(design, overlaps)
         pooled = self.pooled or features.treats
         predicted, names = predict_outcome(
             design, features, self.outcome, folds, rng, pooled=pooled

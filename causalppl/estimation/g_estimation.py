@@ -5,23 +5,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from causalppl.estimation.adjustment_design import (
-    AdjustmentDesign,
-    AdjustmentEstimator,
-    Computed,
-)
+from causalppl.estimation.adjustment_design import AdjustmentDesign
+from causalppl.estimation.adjustment_estimator import AdjustmentEstimator, Computed
+from causalppl.estimation.coefficient_influence import coefficient_influence, with_constant
 from causalppl.estimation.estimate import Array
-from causalppl.estimation.nuisance import (
-    Features,
-    check_learner,
-    coefficient_influence,
-    find_folds,
-    given_or,
-    is_parametric,
-    plain_learner,
-    with_constant,
-)
-from causalppl.estimation.weighting import CensoringModel, check_censoring, predict_treatment
+from causalppl.estimation.features import Features
+from causalppl.estimation.folds import find_folds
+from causalppl.estimation.nuisance import check_learner, given_or, is_parametric, plain_learner
+from causalppl.estimation.propensity import predict_treatment
+from causalppl.estimation.settings import check_flags
+from causalppl.estimation.weighting import CensoringModel, check_censoring
 from causalppl.exceptions import DataError, QueryError
 
 __all__ = ["GEstimation"]
@@ -64,6 +57,7 @@ class GEstimation(AdjustmentEstimator):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_learner("propensity", self.propensity, for_classes=True)
+        check_flags(self, "censoring")
 
     def model_assumption(self) -> str:
         """Say which models must be right."""

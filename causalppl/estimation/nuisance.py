@@ -1,223 +1,21 @@
-"""What estimators of effects need on the way: columns, features, folds, learners, their errors."""
+"""Learners of scikit-learn for outcome and treatment: which to take, how they are fitted."""
 
-import re
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from causalppl.data import Column, Table
 from causalppl.estimation.estimate import Array
+from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import ConvergenceWarning, DataError
-from causalppl.queries import Value
 
-if TYPE_CHECKING:
-    from causalppl.estimation.adjustment_design import AdjustmentDesign
+__all__ = ["Fitted", "check_learner", "choose_learner", "is_parametric", "plain_learner"]
 
-__all__ = ["Features", "Fitted", "Fold", "coefficient_influence", "find_folds", "is_parametric"]
-
-Codes: TypeAlias = NDArray[np.int64]
-MOST_STATES = 20
-MOST_ROWS = 20_000_000
-_TERM = re.compile(r"\s*([^\W\d][\w.]*)\s*(?:\^\s*(\d+))?\s*")
 _ENOUGH_TO_CHOOSE = 5_000
-
-
-# Columns.
-
-
-def numbers(table: Table, name: str) -> Array:
-    """The values or codes of a column, as float64."""
-    return table[name].detach().cpu().numpy().astype(float)
-
-
-def encoded(table: Table, value: Value | None, name: str) -> float:
-    """A value as the column holds it, rounded as its numbers are."""
-    return float(torch.tensor(table.encode(value, name), dtype=table[name].dtype))
-
-
-def states(name: str, column: Column) -> tuple[Value, ...]:
-    """The values that occur; refuses a column with too many."""
-    if column.values.dim() > 1:
-        raise DataError(f"{name} has several values in each row; expected one")
-    found = np.unique(column.values.detach().cpu().numpy())
-    if len(found) > MOST_STATES:
-        raise DataError(
-            f"{name} takes {len(found)} values; expected at most {MOST_STATES}, cut it into bands"
-        )
-    if column.categories is not None:
-        return tuple(column.categories[code] for code in found if code >= 0)
-    # the shortest text that is read back as the value: 0.1, not 0.10000000149
-    kinds: dict[str, Any] = {"integer": int, "boolean": bool}
-    read = kinds.get(column.kind, lambda value: float(str(value)))
-    return tuple(read(value) for value in found if value == value)
-
-
-def weighted_rows(table: Table, given: Any, complete: Iterable[str]) -> tuple[Table, Array]:
-    """Keep complete rows, with their weights; counts become that many rows.
-
-    Args:
-        table: The rows.
-        given: A weight for each, or None; whole numbers are counts, others sampling weights.
-        complete: The columns that must have no gap.
-
-    Returns:
-        The rows, and weights with mean 1.
-
-    Raises:
-        DataError: The weights are no non-negative numbers, one for each row.
-    """
-    weights = np.ones(table.num_rows) if given is None else np.asarray(given, dtype=float)
-    if weights.shape != (table.num_rows,) or not (weights >= 0).all() or not weights.any():
-        raise DataError(
-            f"the weights have shape {weights.shape}; expected ({table.num_rows},), one "
-            "non-negative number for each row, not all 0"
-        )
-    are_counts = given is not None and bool((weights == weights.round()).all())
-    if are_counts and weights.sum() > MOST_ROWS:
-        raise DataError(
-            f"the weights are counts of {weights.sum():,.0f} rows in all; expected at most "
-            f"{MOST_ROWS:,} for models of rows: use Dirichlet() for tables of counts, or make "
-            "sampling weights fractions"
-        )
-    if are_counts:
-        place = np.repeat(np.arange(len(weights)), weights.astype(int))
-        table, weights = table.rows(place), np.ones(len(place))
-    masks = [table.column(name).missing for name in complete]
-    gaps = [mask.cpu().numpy() for mask in masks if mask is not None]
-    if gaps:
-        weights = weights[~np.any(gaps, axis=0)]
-    return table.drop_missing(complete), weights / weights.mean()
-
-
-# Features.
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """The covariates of a design as columns of numbers.
-
-    Numbers are standardised, categories become one indicator each but the first that occurs.
-    Powers and products are taken first and standardised then, so a term is what it says.
-
-    Attributes:
-        design: The rows.
-        terms: Powers and products, such as ``"age^2"`` and ``"age*sex"``.
-    """
-
-    design: "AdjustmentDesign"
-    terms: tuple[str, ...] = ()
-
-    @cached_property
-    def covariates(self) -> Array:
-        """The columns that do not depend on the treatment, shape ``(rows, columns)``."""
-        table = self.design.table
-        columns = [_columns(table, name) for name in self.design.covariates]
-        columns += [_product(table, parts) for parts in self._parts if not self._treats(parts)]
-        return _standardised(np.concatenate([*columns, np.empty((self.design.num_rows, 0))], 1))
-
-    @property
-    def treats(self) -> bool:
-        """Whether some term names the treatment."""
-        return any(self._treats(parts) for parts in self._parts)
-
-    def with_arm(self, arm: Codes | int) -> Array:
-        """The columns with the treatment set: covariates, indicators of arms, products."""
-        codes = np.broadcast_to(arm, self.design.num_rows)
-        states = range(1, len(self.design.arms))
-        indicators = np.stack([codes == state for state in states], 1) * 1.0
-        products = [_times(indicators, factor) for factor in self._factors]
-        return np.concatenate([self.covariates, indicators, *products], 1)
-
-    @cached_property
-    def _factors(self) -> list[Array]:
-        """What the indicators of the arms are multiplied by in the terms that name it."""
-        own = self.design.treatment
-        rest = [[p for p in parts if p[0] != own] for parts in self._parts if self._treats(parts)]
-        return [_standardised(_product(self.design.table, parts)) for parts in rest]
-
-    @cached_property
-    def _parts(self) -> list[list[tuple[str, int]]]:
-        return [self._parsed(term) for term in self.terms]
-
-    def _parsed(self, term: str) -> list[tuple[str, int]]:
-        known = (*self.design.covariates, self.design.treatment)
-        parts = [_TERM.fullmatch(part) for part in str(term).split("*")]
-        for part in parts:
-            if part is None:
-                raise DataError(f"the term {term!r} is none; expected such as 'age^2' or 'age*sex'")
-            if part[1] not in known:
-                raise DataError(
-                    f"the term {term!r} names {part[1]}, which is neither the treatment nor a "
-                    f"covariate; expected among {', '.join(known)}"
-                )
-        return [(part[1], int(part[2] or 1)) for part in parts if part is not None]
-
-    def _treats(self, parts: list[tuple[str, int]]) -> bool:
-        return any(name == self.design.treatment for name, _ in parts)
-
-
-def _columns(table: Table, name: str) -> Array:
-    values = numbers(table, name)
-    if table.column(name).categories is None:
-        return values.reshape(len(values), -1)
-    return np.stack([values == code for code in np.unique(values)[1:]] or [values * 0], 1) * 1.0
-
-
-def _product(table: Table, parts: Sequence[tuple[str, int]]) -> Array:
-    found = np.ones((table.num_rows, 1))
-    for name, power in parts:
-        found = _times(found, _columns(table, name) ** power)
-    return found
-
-
-def _times(first: Array, second: Array) -> Array:
-    """All products of a column of the one with a column of the other."""
-    return (first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
-
-
-def _standardised(columns: Array) -> Array:
-    """Centre and scale; constant columns are left out."""
-    spread = columns.std(0)
-    kept = spread > 1e-12 * np.abs(columns).max(0, initial=1.0)
-    return (columns[:, kept] - columns[:, kept].mean(0)) / spread[kept]
-
-
-# Folds and learners.
-
-
-class Fold(NamedTuple):
-    """Rows to fit on, and rows to predict; the same rows where there is no cross-fitting."""
-
-    train: NDArray[np.bool_]
-    test: NDArray[np.bool_]
-
-
-def find_folds(design: "AdjustmentDesign", count: int, rng: np.random.Generator) -> list[Fold]:
-    """Split the rows at random into folds that hold equal shares of each arm.
-
-    Raises:
-        DataError: An arm has fewer rows than there are folds.
-    """
-    everywhere = np.ones(design.num_rows, bool)
-    if count == 1:
-        return [Fold(everywhere, everywhere)]
-    sizes = np.bincount(design.arm, minlength=len(design.arms))
-    if sizes.min() < count:
-        raise DataError(
-            f"{design.treatment} is {design.arms[sizes.argmin()]!r} in {sizes.min()} rows; "
-            f"expected at least one for each of {count} folds, use fewer folds"
-        )
-    place = np.empty(design.num_rows, int)
-    order = rng.permutation(design.num_rows)
-    order = order[np.argsort(design.arm[order], kind="stable")]
-    place[order] = np.arange(design.num_rows) % count
-    return [Fold(place != number, place == number) for number in range(count)]
+_FEW = 30  # rows, or rows of a class, from which little can be learned
+_FOLDS = 3
+_LARGEST = 1_000  # a penalty that leaves the shares of the classes
 
 
 def is_parametric(learner: Any, num_columns: int) -> bool:
@@ -267,18 +65,27 @@ def choose_learner(matrix: Array, target: Array, rng: np.random.Generator, *, cl
     """Choose by cross-validation: main effects, squares and products, or boosted trees.
 
     The choice is made on at most 5,000 rows. A choice among three costs cross-fitting nothing
-    that matters in large samples (van der Laan, Polley and Hubbard, 2007).
+    that matters in large samples (van der Laan, Polley and Hubbard, 2007). From fewer than 30 rows,
+    or rows of a class, little can be learned but a mean: the choice is then among regressions on
+    main effects whose penalties are the larger the fewer rows there are, up to one that leaves
+    the mean.
     """
     from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 
     labels: Any = np.unique(target, return_inverse=True)[1] if classes else target
     rows = rng.permutation(len(matrix))[:_ENOUGH_TO_CHOOSE]
     counts = np.unique(labels[rows], return_counts=True)[1]
-    if matrix.shape[1] == 0 or len(rows) < 10 or len(counts) == 1 or (classes and counts.min() < 3):
+    if matrix.shape[1] == 0 or len(counts) == 1:
         return plain_learner(classes=classes)
-    split = (StratifiedKFold if classes else KFold)(3)
+    fewest = int(counts.min()) if classes else len(rows)
+    if fewest < _FEW:
+        candidates = _cautious_learners(fewest, matrix.shape[1], classes=classes)
+    else:
+        candidates = _candidates(len(matrix), matrix.shape[1], classes=classes)
+    if len(candidates) == 1 or fewest < _FOLDS:
+        return candidates[-1]
+    split = (StratifiedKFold if classes else KFold)(_FOLDS)
     scoring = "neg_log_loss" if classes else "neg_mean_squared_error"
-    candidates = _candidates(matrix.shape[1], len(matrix), classes=classes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scores = [
@@ -288,7 +95,17 @@ def choose_learner(matrix: Array, target: Array, rng: np.random.Generator, *, cl
     return candidates[int(np.nanargmax(scores))]
 
 
-def _candidates(num_columns: int, num_rows: int, *, classes: bool) -> list[Any]:
+def _cautious_learners(count: int, num_columns: int, *, classes: bool) -> list[Any]:
+    """List learners for few rows, the first with a penalty that allows for ten rows a column."""
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+
+    penalty = max(10 * num_columns / count, 1)
+    if classes:
+        return [LogisticRegression(C=1 / p) for p in (penalty, 10 * penalty, _LARGEST)]
+    return [RidgeCV(np.geomspace(penalty, 1e6, 16))]
+
+
+def _candidates(num_rows: int, num_columns: int, *, classes: bool) -> list[Any]:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
     from sklearn.pipeline import make_pipeline
@@ -381,11 +198,10 @@ def warn_of_trouble(fits: Sequence[Fitted], what: str) -> None:
     """Warn once if some fit has not converged."""
     trouble = [fit.trouble for fit in fits if fit.trouble]
     if trouble:
-        warnings.warn(
+        warn_user(
             f"the model of {what} has not converged ({trouble[0]}); give a learner with more "
             "iterations or a penalty",
             ConvergenceWarning,
-            stacklevel=2,
         )
 
 
@@ -393,56 +209,3 @@ def name_of(learner: Any) -> str:
     """A short name for results: the class, of a pipeline its steps."""
     steps = getattr(learner, "steps", None)
     return " + ".join(type(s).__name__ for _, s in steps) if steps else type(learner).__name__
-
-
-# Errors of regressions without penalty.
-
-
-def coefficient_influence(
-    matrix: Array,
-    rows: Array,
-    residual: Array,
-    curvature: Array,
-    slope: Array,
-    *,
-    corrected: bool = False,
-) -> Array:
-    """How each row moves a number through the coefficients of a regression.
-
-    Args:
-        matrix: Shape ``(rows, columns)``, with the constant.
-        rows: The weight of each row in the fit; 0 for those not used.
-        residual: Shape ``(rows, equations)``: of a linear regression one, of a logistic one for
-            each class but the first.
-        curvature: Shape ``(rows, equations, equations)``: the derivative of the fitted values by
-            the linear predictors; ones for a linear regression.
-        slope: Shape ``(equations, columns)``: the derivative of the number by the coefficients.
-        corrected: Divide residuals by the root of one minus the leverage, for one equation.
-
-    Returns:
-        Shape ``(rows,)``.
-
-    References:
-        White (1980); MacKinnon and White (1985) for the correction, HC2; Stefanski and Boos (2002).
-    """
-    each = range(len(slope))
-    weights = curvature * (rows / len(matrix))[:, None, None]
-    bread = np.block([[(matrix.T * weights[:, j, k]) @ matrix for k in each] for j in each])
-    inverse = np.linalg.pinv(bread, hermitian=True)
-    moved = matrix @ (inverse @ slope.reshape(-1)).reshape(slope.shape).T
-    if corrected and residual.shape[1] == 1:
-        leverage = np.einsum("ni,ij,nj->n", matrix, inverse, matrix) / len(matrix)
-        leverage *= curvature[:, 0, 0] * rows
-        residual = residual / np.sqrt(np.maximum(1 - leverage, 1e-6))[:, None]
-    return np.asarray(rows * (moved * residual).sum(1))
-
-
-def class_curvature(probabilities: Array) -> Array:
-    """The derivative of class probabilities by their linear predictors, ``(rows, k, k)``."""
-    k = probabilities.shape[1]
-    return probabilities[:, :, None] * (np.eye(k) - probabilities[:, None, :])
-
-
-def with_constant(matrix: Array) -> Array:
-    """Put a column of ones first."""
-    return np.concatenate([np.ones((len(matrix), 1)), matrix], 1)

@@ -1,40 +1,39 @@
 """Outcome regression: what is predicted from what, and its average over a population."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from causalppl.estimation.adjustment_design import (
-    AdjustmentDesign,
-    AdjustmentEstimator,
-    Computed,
-    Mean,
-    Tests,
-)
-from causalppl.estimation.estimate import Array
-from causalppl.estimation.nuisance import (
-    MOST_STATES,
-    Codes,
-    Features,
-    Fitted,
-    Fold,
-    check_learner,
-    choose_learner,
+from causalppl.estimation.adjustment_design import AdjustmentDesign
+from causalppl.estimation.adjustment_estimator import AdjustmentEstimator, Computed
+from causalppl.estimation.adjustment_question import Mean, Tests
+from causalppl.estimation.coefficient_influence import (
     class_curvature,
     coefficient_influence,
+    with_constant,
+)
+from causalppl.estimation.column_values import MOST_STATES, numbers
+from causalppl.estimation.estimate import Array
+from causalppl.estimation.features import Features
+from causalppl.estimation.folds import Fold
+from causalppl.estimation.nuisance import (
+    Fitted,
+    check_learner,
+    choose_learner,
     given_or,
     is_parametric,
     name_of,
-    numbers,
     plain_learner,
     warn_of_trouble,
-    with_constant,
 )
-from causalppl.exceptions import DataError
+from causalppl.estimation.outcome_support import describe_support
+from causalppl.estimation.settings import check_flags
+from causalppl.estimation.user_warning import warn_user
+from causalppl.exceptions import DataError, OverlapWarning
 
 __all__ = ["GFormula"]
 
@@ -47,7 +46,13 @@ class GFormula(AdjustmentEstimator):
         outcome: A regressor or classifier of scikit-learn for the outcome. By default a linear
             regression, for binary and categorical outcomes a logistic one, without penalty.
         pooled: Fit one model for all arms, with indicators of the arms, rather than one for each;
-            so it is when a term names the treatment.
+            so it is when a term names the treatment, or when this is a number with more than 20
+            values. It enters as that number then, linearly unless terms such as ``"X^2"`` and
+            ``"X*Z"`` say more.
+
+    The model answers also where nobody can contradict it. A logistic regression of the treatment
+    (of a number: a linear one) says where that is: it warns, and is in ``diagnostics``; the
+    effective sample size is that of inverse probability weights, which are not used otherwise.
 
     Errors are by sandwich (HC2 for linear regressions), for regressions without penalty; by
     bootstrap for other learners.
@@ -70,23 +75,54 @@ class GFormula(AdjustmentEstimator):
     outcome: Any = None
     pooled: bool = False
     name: ClassVar[str] = "g-formula"
+    takes_numeric: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_learner("outcome", self.outcome)
+        check_flags(self, "pooled")
 
     def model_assumption(self) -> str:
         """Say which models must be right."""
         return "the model of the outcome is right"
+
+    def assumptions(self, design: AdjustmentDesign) -> tuple[str, ...]:
+        """Say what an answer rests on."""
+        found = super().assumptions(design)
+        if not design.is_numeric:
+            return found
+        features = Features(design, tuple(self.terms))
+        own = [term for term in self.terms if features.treats_in(term)]
+        terms = f"with the terms {', '.join(own)}" if own else "linear in it"
+        is_logistic = any(target.classes for target in find_targets(design))
+        scale = " on the logistic scale" if is_logistic else ""
+        regression = f"one regression with {design.treatment} as a number, {terms}{scale}"
+        return (*found, f"{regression}, holds for all its values")
 
     def check(self, design: AdjustmentDesign) -> None:
         """Raise if a term is none."""
         _ = Features(design, tuple(self.terms)).treats
 
     def compute(self, design: AdjustmentDesign, rng: np.random.Generator) -> Computed:
-        """Estimate the means of a design."""
+        """Estimate the means of a design, and say where there are no counterparts."""
+        found = self._fitted(design)
+        support = describe_support(design, Features(design, tuple(self.terms)))
+        if support.trouble:
+            warn_user(support.trouble, OverlapWarning)
+        return replace(
+            found,
+            ess=support.ess,
+            notes=(support.trouble,) if support.trouble else (),
+            diagnostics={**support.table, **found.diagnostics},
+        )
+
+    def values(self, design: AdjustmentDesign, rng: np.random.Generator) -> Array:
+        """Estimate the means of a design, and nothing else."""
+        return self._fitted(design).values
+
+    def _fitted(self, design: AdjustmentDesign) -> Computed:
         features = Features(design, tuple(self.terms))
-        pooled = self.pooled or features.treats
+        pooled = self.pooled or features.treats or design.is_numeric
         values = np.zeros(len(design.means))
         influence = np.zeros((design.num_rows, len(values)))
         fits, parametric = [], True
@@ -94,10 +130,10 @@ class GFormula(AdjustmentEstimator):
             learner = given_or(self.outcome, plain_learner(classes=job.target.classes))
             known, terms = job.training[0].shape
             if is_parametric(learner, terms) and known <= terms + 1:
+                where = "" if pooled else f" with {design.arm_name(job.arms[0])}"
                 raise DataError(
-                    f"the model of {design.outcome} has {terms} terms and {known} rows of an arm "
-                    f"of {design.treatment}; expected more rows: use fewer covariates, or "
-                    "a learner with a penalty"
+                    f"the model of {design.outcome} has {terms} terms and {known} rows{where}; "
+                    "expected more rows: use fewer covariates, or a learner with a penalty"
                 )
             fit = Fitted(learner, *job.training, classes=job.target.classes)
             fits.append(fit)
@@ -233,17 +269,17 @@ class OutcomeJob:
     @cached_property
     def own(self) -> Array:
         """The features of the rows as they are."""
-        return self.matrix(self.design.arm)
+        return self.features.as_seen if self.pooled else self.features.covariates
 
-    def matrix(self, arm: Codes | int) -> Array:
+    def matrix(self, arm: int) -> Array:
         """The features with the treatment set."""
         return self.features.with_arm(arm) if self.pooled else self.features.covariates
 
     @cached_property
     def rows(self) -> Array:
         """The weight of each row in the fit, 0 for those not used."""
-        inside = self.pooled | np.isin(self.design.arm, self.arms)
-        return np.asarray(self.design.row_weights * self.design.observed * inside)
+        used = self.design.row_weights * self.design.observed
+        return used if self.pooled else used * np.isin(self.design.arm, self.arms)
 
     @property
     def training(self) -> tuple[Array, Array, Array]:

@@ -1,16 +1,16 @@
 """Overlap: whether units of one arm have counterparts in the other, in numbers."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from causalppl.estimation.adjustment_design import AdjustmentDesign, Mean
+from causalppl.estimation.adjustment_design import AdjustmentDesign
+from causalppl.estimation.adjustment_question import Arm, Mean
 from causalppl.estimation.estimate import Array
+from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import AssumptionError, OverlapWarning
-from causalppl.queries import Value
 
 __all__ = ["ArmOverlap", "balancing_weights", "describe_overlap", "effective_size"]
 
@@ -55,8 +55,8 @@ class ArmOverlap:
     """How well the rows of one arm can stand for a population.
 
     Attributes:
-        treatment: The variable that is set.
-        arm: Its value.
+        name: The arm in words.
+        arm: The value of the treatment.
         rows: How many rows have the value, in the strata of the population.
         smallest: The smallest chance of the value in the population.
         largest: The largest.
@@ -65,8 +65,8 @@ class ArmOverlap:
         largest_share: The share of the weight that rests on one row.
     """
 
-    treatment: str
-    arm: Value
+    name: str
+    arm: Arm
     rows: int
     smallest: float
     largest: float
@@ -81,11 +81,16 @@ class ArmOverlap:
         Small samples are not blamed: a row may bear five times its equal share.
         """
         allowed = max(LARGEST_SHARE, 5 / self.rows)
-        return self.rare_share > RARE_SHARE or self.largest_share > allowed
+        return self.lacks_counterparts or self.largest_share > allowed
+
+    @property
+    def lacks_counterparts(self) -> bool:
+        """Whether more than 1 % of the population have next to no chance of the arm."""
+        return self.rare_share > RARE_SHARE
 
     def __str__(self) -> str:
         return (
-            f"{self.treatment}={self.arm}: {self.rare_share:.1%} of the population have a chance "
+            f"{self.name}: {self.rare_share:.1%} of the population have a chance "
             f"below {RARE} (smallest {self.smallest:.2g}), {self.rows:,} rows are worth "
             f"{self.ess:,.1f}, one bears {self.largest_share:.0%} of the weight"
         )
@@ -115,7 +120,7 @@ def describe_overlap(
         weights = weights * (design.observed if extra is None else extra)
         if not weights.any():
             raise AssumptionError(
-                f"no row with {design.treatment}={design.arms[mean.arm]} is in the stratum that "
+                f"no row with {design.arm_name(mean.arm)} is in the stratum that "
                 f"{design.estimand.query} asks about; expected some (positivity)"
             )
         population = design.population(mean) * design.row_weights
@@ -125,7 +130,7 @@ def describe_overlap(
         rare = np.average((chances < RARE) & needed, weights=population[population > 0])
         found.append(
             ArmOverlap(
-                *(design.treatment, design.arms[mean.arm], int((weights > 0).sum())),
+                *(design.arm_name(mean.arm), design.arms[mean.arm], int((weights > 0).sum())),
                 *(float(chances.min()), float(chances.max()), float(rare)),
                 *(effective_size(weights), float(weights.max() / weights.sum())),
             )
@@ -133,17 +138,21 @@ def describe_overlap(
     return found
 
 
-def warn_of_poor_overlap(found: Sequence[ArmOverlap]) -> None:
+def warn_of_poor_overlap(design: AdjustmentDesign, found: Sequence[ArmOverlap]) -> None:
     """Warn once, about the arm that stands on the fewest rows, if overlap is poor."""
     poor = [overlap for overlap in found if overlap.is_poor]
     if poor:
         worst = min(poor, key=lambda overlap: overlap.ess)
-        warnings.warn(
-            f"overlap is poor for {worst}; ask for the effect on the treated (ETT), trim, or "
-            "adjust for less",
+        warn_user(
+            f"overlap is poor for {worst}; {ways_out(design)}trim, or adjust for less",
             OverlapWarning,
-            stacklevel=2,
         )
+
+
+def ways_out(design: AdjustmentDesign) -> str:
+    """Advise to ask for the effect on the treated, unless the question is about some arm."""
+    asked = any(mean.seen is not None for mean in design.means)
+    return "" if asked else "ask for the effect on the treated (ETT), "
 
 
 def overlap_table(found: Sequence[ArmOverlap]) -> dict[str, Any]:

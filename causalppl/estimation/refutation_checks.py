@@ -6,7 +6,7 @@ estimator, the data or the assumptions that can be seen in the data.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from causalppl.data import Column, Table
+from causalppl.estimation.contingency import OBSERVED
 from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.estimator import Problem
 from causalppl.exceptions import CausalPPLError, NotIdentifiableError
@@ -27,7 +28,6 @@ __all__ = [
     "CheckResult",
     "DummyOutcome",
     "PlaceboTreatment",
-    "PriorSensitivity",
     "RandomCommonCause",
     "SimulatedConfounder",
     "SubsetStability",
@@ -36,6 +36,9 @@ __all__ = [
 Array: TypeAlias = NDArray[np.float64]
 Verdict: TypeAlias = Literal["passed", "failed", "for information", "skipped"]
 Tick: TypeAlias = Callable[[], object]
+
+WEIGHT = "(weight)"
+"""The column that holds the sampling weight of each row, while data are changed."""
 
 _DIFFERENCES = ("ATE", "TE", "CATE", "ETT", "ATC", "CDE", "NDE", "NIE")
 
@@ -125,7 +128,7 @@ class PlaceboTreatment(Check):
     def _judge(
         self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
     ) -> CheckResult:
-        name = _roles(estimate)[0]
+        name = roles_of(estimate)[0]
         values = _repeated(estimate, repeats, rng, tick, lambda t: _permuted(t, name, rng))
         return _around_zero(self, estimate, values)
 
@@ -144,7 +147,7 @@ class DummyOutcome(Check):
     def _judge(
         self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
     ) -> CheckResult:
-        name = _roles(estimate)[1]
+        name = roles_of(estimate)[1]
         values = _repeated(estimate, repeats, rng, tick, lambda t: _permuted(t, name, rng))
         return _around_zero(self, estimate, values)
 
@@ -163,15 +166,15 @@ class RandomCommonCause(Check):
 
     def obstacle(self, estimate: Estimate) -> str | None:
         """See `Check.obstacle`."""
-        if not all(_roles(estimate)):
+        if not all(roles_of(estimate)):
             return "the query has no single treatment and outcome"
-        return _only_observed(estimate)
+        return _only_observed(estimate) or no_scale(estimate)
 
     def _judge(
         self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
     ) -> CheckResult:
-        problem = _problem(estimate)
-        treatment, outcome = _roles(estimate)
+        problem = problem_of(estimate)
+        treatment, outcome = roles_of(estimate)
         estimand = problem.estimand
         name = _free_name(estimand.graph, "noise")
         edges = [*estimand.graph.directed_edges, (name, treatment), (name, outcome)]
@@ -216,6 +219,10 @@ class SubsetStability(Check):
     name: ClassVar[str] = "subset stability"
     expected: ClassVar[str] = "as much spread as chance gives"
 
+    def obstacle(self, estimate: Estimate) -> str | None:
+        """See `Check.obstacle`."""
+        return no_scale(estimate)
+
     def _judge(
         self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
     ) -> CheckResult:
@@ -241,6 +248,10 @@ class BootstrapError(Check):
     most: float = 1.4
     name: ClassVar[str] = "bootstrap"
     expected: ClassVar[str] = "the standard error that was claimed"
+
+    def obstacle(self, estimate: Estimate) -> str | None:
+        """See `Check.obstacle`."""
+        return no_scale(estimate)
 
     def _judge(
         self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
@@ -281,11 +292,11 @@ class SimulatedConfounder(Check):
         """See `Check.obstacle`."""
         reason = _no_difference(estimate)
         if reason is None:
-            for name in _roles(estimate):
-                if _problem(estimate).table.column(name).categories is not None:
+            for name in roles_of(estimate):
+                if problem_of(estimate).table.column(name).categories is not None:
                     return f"{name} is categorical; the cause is simulated for numbers"
         if reason is None:
-            outcome = _problem(estimate).table[_roles(estimate)[1]]
+            outcome = problem_of(estimate).table[roles_of(estimate)[1]]
             if outcome.unique().numel() <= 2:
                 return "the outcome has two values; the cause is simulated for continuous ones"
         return reason
@@ -293,8 +304,8 @@ class SimulatedConfounder(Check):
     def _judge(
         self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
     ) -> CheckResult:
-        table = _problem(estimate).table
-        treatment, outcome = (table[name].double() for name in _roles(estimate))
+        table = problem_of(estimate).table
+        treatment, outcome = (table[name].double() for name in roles_of(estimate))
         x = ((treatment - treatment.mean()) / treatment.std()).numpy()
         noise = rng.normal(size=len(x))
         sign = np.sign(float(estimate)) or 1.0
@@ -302,8 +313,8 @@ class SimulatedConfounder(Check):
         for strength in self.strengths:
             cause = strength * x + np.sqrt(1 - strength**2) * noise
             moved = outcome - sign * strength * outcome.std() * torch.as_tensor(cause)
-            changed = _with_column(table, _roles(estimate)[1], moved)
-            values.append(_again(estimate, changed, rng))
+            changed = _with_column(table, roles_of(estimate)[1], moved)
+            values.append(solve_again(estimate, changed, rng))
             tick()
         pairs = zip(self.strengths, values, strict=True)
         shown = ", ".join(f"{value:.3g} at {strength:g}" for strength, value in pairs)
@@ -314,44 +325,6 @@ class SimulatedConfounder(Check):
             self.expected,
             np.array(values),
         )
-
-
-@dataclass(frozen=True)
-class PriorSensitivity(Check):
-    """Make the prior five times weaker and five times stronger.
-
-    Attributes:
-        factor: By how much.
-        most: The largest shift that passes, in standard errors.
-    """
-
-    factor: float = 5.0
-    most: float = 0.5
-    name: ClassVar[str] = "prior sensitivity"
-    expected: ClassVar[str] = "no shift"
-
-    def num_estimates(self, repeats: int) -> int:
-        """See `Check.num_estimates`."""
-        return 2
-
-    def obstacle(self, estimate: Estimate) -> str | None:
-        """See `Check.obstacle`."""
-        settings = [f.name for f in fields(estimate.estimator)]  # type: ignore[arg-type]
-        return None if "concentration" in settings else "the estimator has no prior"
-
-    def _judge(
-        self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
-    ) -> CheckResult:
-        values = []
-        for factor in (1 / self.factor, self.factor):
-            strength = factor * estimate.estimator.concentration  # type: ignore[union-attr]
-            other = replace(estimate.estimator, concentration=strength)  # type: ignore[type-var]
-            changed = replace(estimate, estimator=other)
-            values.append(_again(changed, _problem(estimate).table, rng))
-            tick()
-        shift = np.abs(np.array(values) - float(estimate)).max() / float(estimate.standard_error)
-        found = f"a shift of at most {shift:.2f} standard errors"
-        return self._result(shift <= self.most, found, np.array(values))
 
 
 def _around_zero(check: Check, estimate: Estimate, values: Array) -> CheckResult:
@@ -373,23 +346,30 @@ def _repeated(
 ) -> Array:
     values = []
     for _ in range(repeats):
-        values.append(_again(estimate, change(_problem(estimate).table), rng))
+        values.append(solve_again(estimate, change(problem_of(estimate).table), rng))
         tick()
     return np.array(values)
 
 
-def _again(estimate: Estimate, table: Table, rng: np.random.Generator) -> float:
+def solve_again(estimate: Estimate, table: Table, rng: np.random.Generator) -> float:
+    """Estimate from another table, whose rows bring their weights along."""
     assert estimate.estimator is not None
-    problem = replace(_problem(estimate), table=table)
+    problem = problem_of(estimate)
+    if WEIGHT in table:
+        weights = {OBSERVED: table[WEIGHT].numpy()}
+        problem = replace(problem, weights=weights)
+        table = table.select([name for name in table if name != WEIGHT])
+    problem = replace(problem, table=table)
     return float(estimate.estimator.solve(problem, seed=int(rng.integers(2**31))))
 
 
-def _problem(estimate: Estimate) -> Problem:
+def problem_of(estimate: Estimate) -> Problem:
+    """Return what was estimated."""
     assert estimate.problem is not None
     return estimate.problem
 
 
-def _roles(estimate: Estimate) -> tuple[str, str]:
+def roles_of(estimate: Estimate) -> tuple[str, str]:
     """Find treatment and outcome of the query; empty names where there is none."""
     query = estimate.query
     if isinstance(query, Contrast):
@@ -407,13 +387,21 @@ def _no_difference(estimate: Estimate) -> str | None:
         is_difference = query.kind in _DIFFERENCES
     else:
         is_difference = query.kind == "E" and abs(sum(query.coefficients)) < 1e-12
-    if not is_difference or not all(_roles(estimate)):
+    if not is_difference or not all(roles_of(estimate)):
         return "the query is no difference between two values of one treatment"
     return None
 
 
+def no_scale(estimate: Estimate) -> str | None:
+    """Say why shifts cannot be measured in standard errors; None if they can."""
+    error = float(estimate.standard_error)
+    if np.isnan(error):
+        return "the estimator gives no standard error to compare with"
+    return None if error > 0 else "the standard error is zero, so that there is nothing to compare"
+
+
 def _only_observed(estimate: Estimate) -> str | None:
-    problem = _problem(estimate)
+    problem = problem_of(estimate)
     return "the formula uses other data sources" if problem.sources or problem.policies else None
 
 

@@ -5,20 +5,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from causalppl.data import Column
 from causalppl.estimation.contingency import OBSERVED
 from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.refutation_checks import (
+    WEIGHT,
     BootstrapError,
     Check,
     CheckResult,
     DummyOutcome,
     PlaceboTreatment,
-    PriorSensitivity,
     RandomCommonCause,
     SimulatedConfounder,
     SubsetStability,
+    roles_of,
 )
+from causalppl.estimation.refutation_priors import PosteriorPredictive, PriorSensitivity
 from causalppl.exceptions import DataError
 from causalppl.inference.progress import is_shown, progress_bar
 
@@ -37,6 +41,7 @@ CHECKS: tuple[Check, ...] = (
     BootstrapError(),
     SimulatedConfounder(),
     PriorSensitivity(),
+    PosteriorPredictive(),
 )
 
 
@@ -126,7 +131,8 @@ def refute(
         A table of the checks, with verdicts and prose; true if none failed.
 
     Raises:
-        DataError: The estimate is a table, or does not know what it was computed from.
+        DataError: The estimate is a table, or does not know what it was computed from; its
+            outcome is constant, so that there is nothing to refute.
 
     References:
         Sharma and Kiciman (2020), DoWhy: an end-to-end library for causal inference, for the idea
@@ -155,6 +161,7 @@ def refute(
         )
     if not isinstance(repeats, int) or repeats < 2:
         raise DataError(f"repeats is {repeats!r}; expected a whole number from 2 up")
+    _check_outcome(estimate)
     estimate = _with_rows(estimate)
     streams = np.random.default_rng(seed).spawn(len(checks))
     total = sum(check.num_estimates(repeats) for check in checks)
@@ -165,22 +172,43 @@ def refute(
     return Refutation(estimate, tuple(results))
 
 
+def _check_outcome(estimate: Estimate) -> None:
+    """Raise for an outcome that is constant: all estimates agree, and none has an error."""
+    assert estimate.problem is not None
+    table, name = estimate.problem.table, roles_of(estimate)[1]
+    if name not in table:
+        return
+    values = table[name]
+    if bool((values == values[0]).all()):
+        raise DataError(
+            f"the outcome {name} is the same in all {table.num_rows:,} rows: every check would "
+            "agree with the estimate; expected an outcome that varies"
+        )
+
+
 def _with_rows(estimate: Estimate) -> Estimate:
-    """Write counts out as rows, so that rows can be drawn, exchanged and left out.
+    """Let rows be drawn, exchanged and left out: write counts out, give weights to their rows.
 
     Raises:
-        DataError: The rows have sampling weights, or the counts are too many.
+        DataError: Weights belong to other data, or the counts are too many.
     """
     problem = estimate.problem
     assert problem is not None
     if not problem.weights:
         return estimate
-    counts = np.asarray(problem.weights.get(OBSERVED, ()), dtype=float)
-    are_counts = set(problem.weights) == {OBSERVED} and (counts == counts.round()).all()
-    if not are_counts or counts.sum() > _MOST_ROWS:
+    if set(problem.weights) != {OBSERVED}:
         raise DataError(
-            "the rows of the estimate are weighted; expected plain rows, or counts of at most "
-            f"{_MOST_ROWS:,} in all, which can be drawn anew"
+            "the rows of other sources are weighted; expected weights of the observed rows alone"
         )
-    rows = np.repeat(np.arange(len(counts)), counts.astype(int))
+    weights = np.asarray(problem.weights[OBSERVED], dtype=float)
+    if (weights != weights.round()).any():
+        column = Column(torch.from_numpy(weights))
+        table = replace(problem.table, columns={**problem.table.columns, WEIGHT: column})
+        return replace(estimate, problem=replace(problem, table=table))
+    if weights.sum() > _MOST_ROWS:
+        raise DataError(
+            f"the data are counts of {weights.sum():,.0f} rows; expected at most {_MOST_ROWS:,}, "
+            "which can be drawn anew"
+        )
+    rows = np.repeat(np.arange(len(weights)), weights.astype(int))
     return replace(estimate, problem=replace(problem, table=problem.table.rows(rows), weights={}))

@@ -1,32 +1,29 @@
 """Inverse probability weighting: each arm weighted until it looks like the population."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from causalppl.estimation.adjustment_design import (
-    AdjustmentDesign,
-    AdjustmentEstimator,
-    Computed,
-    Mean,
-)
-from causalppl.estimation.estimate import Array
-from causalppl.estimation.nuisance import (
-    Features,
-    Fitted,
-    Fold,
-    check_learner,
+from causalppl.estimation.adjustment_design import AdjustmentDesign
+from causalppl.estimation.adjustment_estimator import AdjustmentEstimator, Computed
+from causalppl.estimation.adjustment_question import Mean
+from causalppl.estimation.coefficient_influence import (
     class_curvature,
     coefficient_influence,
-    find_folds,
+    with_constant,
+)
+from causalppl.estimation.estimate import Array
+from causalppl.estimation.features import Features
+from causalppl.estimation.folds import find_folds
+from causalppl.estimation.nuisance import (
+    Fitted,
+    check_learner,
     given_or,
     is_parametric,
     plain_learner,
     warn_of_trouble,
-    with_constant,
 )
 from causalppl.estimation.overlap import (
     balancing_weights,
@@ -34,12 +31,11 @@ from causalppl.estimation.overlap import (
     overlap_table,
     warn_of_poor_overlap,
 )
+from causalppl.estimation.propensity import predict_treatment
+from causalppl.estimation.settings import check_flags, check_fraction
 from causalppl.exceptions import AssumptionError, DataError
 
 __all__ = ["IPW", "CensoringModel"]
-
-CERTAIN = 1e-4  # a chance this close to 0 or 1 leaves nothing to compare with
-MOST_CERTAIN = 0.9  # the share of rows that may have such a chance
 
 
 @dataclass(frozen=True)
@@ -94,6 +90,7 @@ class IPW(AdjustmentEstimator):
         check_learner("propensity", self.propensity, for_classes=True)
         check_fraction("trim", self.trim)
         check_fraction("clip", self.clip)
+        check_flags(self, "normalised", "stabilised", "censoring", "fixed_weights")
 
     def model_assumption(self) -> str:
         """Say which models must be right."""
@@ -120,7 +117,7 @@ class IPW(AdjustmentEstimator):
         extra = np.asarray(design.observed, float) if censoring is None else censoring.weights
         propensities = np.maximum(raw, self.clip)
         overlaps = describe_overlap(design, raw, extra, clip=self.clip)
-        warn_of_poor_overlap(overlaps)
+        warn_of_poor_overlap(design, overlaps)
         smooth = is_parametric(learner, features.covariates.shape[1]) and not self.fixed_weights
         values, columns = np.zeros(len(design.means)), []
         for number, mean in enumerate(design.means):
@@ -164,51 +161,6 @@ class IPW(AdjustmentEstimator):
         return {"mean and largest weight": found}
 
 
-def predict_treatment(
-    design: AdjustmentDesign,
-    features: Features,
-    learner: Any,
-    folds: Sequence[Fold],
-    weights: Array | None = None,
-) -> Array:
-    """Predict the probability of each arm, shape ``(rows, arms)``.
-
-    Raises:
-        AssumptionError: The covariates tell the arm of nearly every row.
-    """
-    weights = design.row_weights if weights is None else weights
-    found = np.zeros((design.num_rows, len(design.arms)))
-    arm = np.asarray(design.arm, float)
-    fits = []
-    for train, test in folds:
-        train = train & (weights > 0)
-        fit = Fitted(
-            learner,
-            features.covariates[train],
-            arm[train],
-            weights[train],
-            classes=True,
-        )
-        found[np.ix_(test, fit.states.astype(int))] = fit.predict(features.covariates[test])
-        fits.append(fit)
-    own = found[np.arange(design.num_rows), design.arm]
-    certain = float(np.mean((own > 1 - CERTAIN) | (own < CERTAIN)))
-    if certain > MOST_CERTAIN:
-        raise AssumptionError(
-            f"{', '.join(design.covariates)} tell {design.treatment} in {certain:.0%} of the rows "
-            "(perfect separation): nothing shows what another value would have done; expected "
-            "overlap, adjust for less or bound the effect"
-        )
-    warn_of_trouble(fits, design.treatment)
-    return np.maximum(found, 1e-9)
-
-
-def check_fraction(name: str, value: float) -> None:
-    """Refuse a setting that is no small probability."""
-    if not isinstance(value, int | float) or not 0 <= value < 0.5:
-        raise DataError(f"{name} is {value!r}; expected a number from 0 to below 0.5, such as 0.01")
-
-
 def rows_to_keep(design: AdjustmentDesign, propensities: Array, trim: float) -> NDArray[np.bool_]:
     """Say which rows have at least the chance ``trim`` of each arm asked about.
 
@@ -217,10 +169,9 @@ def rows_to_keep(design: AdjustmentDesign, propensities: Array, trim: float) -> 
     """
     kept = np.asarray((propensities[:, list(design.asked_arms)] >= trim).all(1))
     left = set(design.arm[kept].tolist())
-    if gone := [design.arms[arm] for arm in design.asked_arms if arm not in left]:
+    if gone := [design.arm_name(arm) for arm in design.asked_arms if arm not in left]:
         raise AssumptionError(
-            f"trim={trim} leaves no row with {design.treatment}={gone[0]}; expected some of each "
-            "arm, trim less"
+            f"trim={trim} leaves no row with {gone[0]}; expected some of each arm, trim less"
         )
     return kept
 
@@ -285,7 +236,7 @@ class CensoringModel:
     @classmethod
     def fitted(cls, design: AdjustmentDesign, features: Features) -> "CensoringModel":
         """Fit the model."""
-        matrix = features.with_arm(design.arm)
+        matrix = features.as_seen
         learner = plain_learner(classes=True)
         seen = np.asarray(design.observed, float)
         fit = Fitted(learner, matrix, seen, design.row_weights, classes=True)

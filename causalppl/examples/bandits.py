@@ -1,11 +1,12 @@
 """Decision problems with names: where to intervene, and what an agent should reach.
 
-All variables are binary; a hidden cause is a site that is not observed. Equations and parameters
-are those of the papers' code; the best arms and their means follow from them exactly.
+Variables are binary unless a problem says otherwise; a hidden cause is a site that is not
+observed. Equations and parameters are those of the papers' code; the best arms and their means
+follow from them exactly.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 
@@ -44,6 +45,8 @@ class BanditProblem:
         manipulable: The variables that an agent may set.
         best: The mean reward of the best arm.
         source: Where the problem comes from.
+        levels: The values to which variables may be set, where they are not 0 and 1.
+        truth: The mean reward of an arm, where it is known without a sum over all values.
 
     Example:
         >>> problem = scm_mab_task_2()
@@ -58,6 +61,8 @@ class BanditProblem:
     manipulable: tuple[str, ...]
     best: float
     source: str
+    levels: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    truth: Callable[[Arm], float] | None = None
 
     @cached_property
     def law(self) -> ProgramLaw:
@@ -66,6 +71,8 @@ class BanditProblem:
 
     def mean(self, arm: Arm) -> float:
         """Compute the mean reward of an arm exactly; the empty arm observes."""
+        if self.truth is not None:
+            return self.truth(arm)
         law = self.law.law(arm)
         given = law.condition(dict(arm)) if arm else law
         return float(given.probability({self.reward: 1}) / given.values.sum())
@@ -74,19 +81,24 @@ class BanditProblem:
         """List the arms: each value of each set.
 
         Args:
-            which: ``"POMIS"``, ``"MIS"``, ``"all"`` (every set) or ``"joint"`` (all variables).
+            which: ``"POMIS"``, ``"MIS"``, ``"all"`` (every set), ``"joint"`` (all variables) or
+                ``"single"`` (observe, or set one variable).
 
         Raises:
             QueryError: ``which`` is none of these.
         """
-        if which not in ("POMIS", "MIS", "all", "joint"):
-            raise QueryError(f"which is {which!r}; expected 'POMIS', 'MIS', 'all' or 'joint'")
+        if which not in ("POMIS", "MIS", "all", "joint", "single"):
+            raise QueryError(
+                f"which is {which!r}; expected 'POMIS', 'MIS', 'all', 'joint' or 'single'"
+            )
         names = self.manipulable
         if which in ("POMIS", "MIS"):
             find = possibly_optimal_sets if which == "POMIS" else minimal_intervention_sets
             sets = find(self.scm.graph, self.reward, manipulable=names)
         elif which == "joint":
             sets = (frozenset(names),)
+        elif which == "single":
+            sets = (frozenset(), *(frozenset({name}) for name in names))
         else:
             masks = product((False, True), repeat=len(names))
             sets = tuple(
@@ -95,7 +107,7 @@ class BanditProblem:
         return tuple(
             dict(zip(ordered, values, strict=True))
             for ordered in (self.scm.graph.in_order(s) for s in sets)
-            for values in product((0, 1), repeat=len(ordered))
+            for values in product(*(self.levels.get(name, (0, 1)) for name in ordered))
         )
 
 

@@ -30,6 +30,7 @@ def merge_patterns(
     if len(parts) == 1 and parts[0][0] is None:
         return parts[0][1]
     answers = [(units, _with_probability(a, events)) for units, a in parts if units is not None]
+    answers = _of_equal_length(answers)
     inner = max((v.shape[1] for _, a in answers for v in a.draws.values()), default=1)
 
     def scattered(pieces: list[tuple[torch.Tensor, torch.Tensor]], axis: int) -> torch.Tensor:
@@ -70,6 +71,39 @@ def merge_patterns(
             diagnostics[name] = _worse(name, diagnostics.get(name), value)
     notes = tuple(dict.fromkeys(note for _, a in answers for note in a.notes))
     return Answer(draws, means, laws, probability, weights, is_exact, diagnostics, notes)
+
+
+def _of_equal_length(
+    answers: list[tuple[torch.Tensor, Answer]],
+) -> list[tuple[torch.Tensor, Answer]]:
+    """Bring answers to one number of draws; single draws are constants, and are left alone.
+
+    Engines differ in how many draws they keep: those that weigh keep more than were asked for, and
+    memory allows fewer for many units. Without weights the surplus is dropped; with weights what is
+    lacking is filled up with copies of weight zero.
+    """
+    sizes = [max((v.shape[1] for v in a.draws.values()), default=1) for _, a in answers]
+    longer = [size for size in sizes if size > 1]
+    if len(set(longer)) <= 1:
+        return answers
+    is_weighted = any(answer.log_weights is not None for _, answer in answers)
+    length = max(longer) if is_weighted else min(longer)
+    return [
+        (units, answer if size in (1, length) else _resized(answer, len(units), size, length))
+        for (units, answer), size in zip(answers, sizes, strict=True)
+    ]
+
+
+def _resized(answer: Answer, units: int, size: int, length: int) -> Answer:
+    places = torch.arange(length) % size
+    draws = {
+        k: v if v.shape[1] == 1 else v[:, places.to(v.device)] for k, v in answer.draws.items()
+    }
+    if length < size:
+        return replace(answer, draws=draws)
+    weights = _weights(answer, units, size)[:, places]
+    weights = weights.masked_fill((torch.arange(length) >= size)[:, None], -torch.inf)
+    return replace(answer, draws=draws, log_weights=weights)
 
 
 def assemble(

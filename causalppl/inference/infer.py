@@ -171,25 +171,26 @@ def _problem(
     num_draws: int | None,
     average: bool,
 ) -> Problem:
-    num_units = read.num_units if units is None else len(units)
     problem = Problem(
         question.scm,
-        num_units,
+        read.num_units if units is None else len(units),
         {w: question.of_units(w, units, read.num_units) for w in question.worlds},
         values,
         question.targets,
         question.events,
     )
-    return replace(problem, num_draws=num_draws or _default_draws(question, problem, average))
+    draws = problem.num_parameter_draws
+    # as many for each pattern of missing values, so that their draws can stand side by side
+    wanted = num_draws or _default_draws(question, draws, read.num_units, average)
+    return replace(problem, num_draws=wanted)
 
 
-def _default_draws(question: Question, problem: Problem, average: bool) -> int:
+def _default_draws(question: Question, parameter_draws: int, num_units: int, average: bool) -> int:
     """Spend about the same work on every question, and never fewer draws than a law needs."""
-    parameter_draws = problem.num_parameter_draws
     if not question.label:
         wanted = max(1, _DRAWS // parameter_draws)
-        return max(min(wanted, _KEPT // (problem.num_units * parameter_draws)), min(wanted, 20))
-    width = parameter_draws * problem.num_units
+        return max(min(wanted, _KEPT // (num_units * parameter_draws)), min(wanted, 20))
+    width = parameter_draws * num_units
     if parameter_draws == 1:
         return max(_DRAWS, min(_SIMULATED // width, _SIMULATED // 10))
     # at least two, so that the error of the inner average is known and can be taken out

@@ -6,12 +6,9 @@
 | `MappedUnits` | what was written, and how to read it | - |
 """
 
-import hashlib
-import importlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,16 +22,19 @@ import torch
 from causalppl.data import Table
 from causalppl.data.counts import find_files
 from causalppl.data.reading import checked_names
-from causalppl.exceptions import CausalPPLError, DataError, MissingExtraError
+from causalppl.exceptions import CausalPPLError, DataError
 from causalppl.inference.engine import Engine
 from causalppl.inference.infer import infer
+from causalppl.inference.map_units_manifest import appearing, claim, file_mark
+from causalppl.inference.map_units_model import model_mark
+from causalppl.inference.map_units_rows import ParquetRows, pyarrow
 from causalppl.inference.posterior import Posterior
 from causalppl.inference.question import read_question
 from causalppl.inference.settings import check_counts
 from causalppl.parallel import ParallelEngine, parallel_map
 from causalppl.programs.scm import SCM
 from causalppl.queries import Contrast, Query
-from causalppl.seeding import fresh_seed, spawn_seeds
+from causalppl.seeding import spawn_seeds
 from causalppl.typing import Program
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ __all__ = ["MappedUnits", "map_units"]
 Support: TypeAlias = list[tuple[str, Any]] | None  # names and values, where they are finitely many
 
 _LONGEST_SPAN = 16  # batches read in one go: a row group is decoded from its start
-_MANIFEST = "manifest.json"
 _MOST_STATES = 64  # of a variable whose probabilities are written one by one
-_SAMPLED = 4  # units by which a model is recognised
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class MappedUnits:
 
     def to_dataset(self) -> Any:
         """The files as one Arrow dataset; nothing is read yet."""
-        return _pyarrow("pyarrow.dataset").dataset([str(file) for file in self.files])
+        return pyarrow("pyarrow.dataset").dataset([str(file) for file in self.files])
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> Any:
         """Read all, or some columns, as an Arrow table in the order of the units."""
@@ -121,7 +119,10 @@ def map_units(
 
     Each batch of rows goes through ``infer(fitted, query, evidence=batch)`` and becomes one file
     of ``destination``, which appears whole or not at all. A call that was stopped is taken up by
-    the same call: finished batches are kept. The numbers depend on the arguments alone, not on
+    the same call with the same model: finished batches are kept. A model is known by its source and
+    what that uses, its parameters, simulated units with their log densities, and the versions of
+    Python, torch, Pyro, numpy and this library (see `causalppl.inference.map_units_model`); where
+    one of them differs, the folder is refused. The numbers depend on the arguments alone, not on
     interruptions, workers or threads: each batch has a seed by its position and runs on one thread.
     The units do not update the parameters of the model.
 
@@ -151,8 +152,8 @@ def map_units(
 
     Raises:
         DataError: There is no file or no row, a column is unknown, files differ in types, or the
-            folder holds something else: results of another source, query, seed, batch size or
-            model.
+            folder holds something else: results of another source, query, seed, batch size,
+            model or version.
         MissingExtraError: pyarrow is not installed.
         QueryError: The query names what is not there.
 
@@ -170,25 +171,25 @@ def map_units(
     started = time.perf_counter()
     check_counts(batch_rows=batch_rows)
     scm = fitted if isinstance(fitted, SCM) else SCM(fitted)
-    files = _Files.of(find_files(source))
+    files = ParquetRows.of(find_files(source))
     evidence = _evidence_columns(scm, files, columns)
     kept = checked_names(keep, dict.fromkeys(files.columns))
     if "row" in kept:
         raise DataError("a column to keep is named 'row', as the place in the source is; rename it")
     supports = _supports(scm, query)
     wanted = {
-        "format": 1,
+        "format": 2,
         "query": str(query),
         "batch_rows": batch_rows,
         "num_draws": num_draws,
         "engine": _name_of(engine),
         "evidence": evidence,
         "keep": kept,
-        "source": [_fingerprint(path) for path in files.paths],
-        "model": _model_mark(scm),
+        "source": [file_mark(path) for path in files.paths],
+        "model": model_mark(scm),
     }
     folder = Path(destination)
-    used_seed = _claim(folder, wanted, seed)
+    used_seed = claim(folder, wanted, seed)
     options = {"engine": engine, "num_draws": num_draws}
     job = _Job(scm, query, files, evidence, kept, batch_rows, folder, options, supports)
     seeds = spawn_seeds(used_seed, job.num_batches)
@@ -218,7 +219,7 @@ def _spans(numbers: Sequence[int], workers: int) -> Iterator[list[int]]:
 # What is asked.
 
 
-def _evidence_columns(scm: SCM, files: "_Files", columns: Sequence[str] | None) -> list[str]:
+def _evidence_columns(scm: SCM, files: ParquetRows, columns: Sequence[str] | None) -> list[str]:
     if columns is not None:
         return checked_names(columns, dict.fromkeys(files.columns))
     sites = scm.structure.unit_sites
@@ -255,161 +256,19 @@ def _support(scm: SCM, site: str) -> Support:
     return [(f"{v:g}", v) for v in values] if len(values) <= _MOST_STATES else None
 
 
-# What was begun before.
-
-
-def _claim(folder: Path, wanted: dict[str, Any], seed: int | None) -> int:
-    """Begin in a folder, or go on with what was begun there; returns the seed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / _MANIFEST
-    if path.exists():
-        return _resumed(path, wanted, seed)
-    others = sorted(file.name for file in folder.iterdir() if not file.name.endswith(".tmp"))
-    if others:
-        raise DataError(
-            f"the folder {folder} holds {others[0]!r} and no manifest of an earlier call; expected "
-            "an empty or a new folder"
-        )
-    used_seed = fresh_seed() if seed is None else seed
-    text = json.dumps({"seed": used_seed, **wanted}, indent=1, ensure_ascii=False)
-    with _appearing(path) as hidden:
-        hidden.write_text(text, encoding="utf-8")
-    return used_seed
-
-
-def _resumed(path: Path, wanted: dict[str, Any], seed: int | None) -> int:
-    try:
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        used_seed = int(begun["seed"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no manifest ({error}); expected a new folder") from error
-    asked = {"seed": used_seed if seed is None else seed, **wanted}
-    for name, value in asked.items():
-        if begun.get(name) != value and not (name == "model" and _alike(begun.get(name), value)):
-            then, now = (json.dumps(each)[:120] for each in (begun.get(name), value))
-            raise DataError(
-                f"the folder {path.parent} was begun with another {name}: {then}, now {now}; "
-                "expected the same call, or a new folder"
-            )
-    return used_seed
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "blake2b").hexdigest()[:32]
-    return {"file": path.name, "bytes": path.stat().st_size, "digest": digest}
-
-
-def _model_mark(scm: SCM) -> dict[str, list[float]]:
-    """A few numbers by which a model is known: simulated units, and means of parameters."""
-    units = {name: value.double() for name, value in scm.sample(_SAMPLED, seed=0).items()}
-    means = {f"{name} (mean)": value.double().mean(0) for name, value in scm.parameters.items()}
-    return {k: v.flatten()[:16].tolist() for k, v in sorted({**units, **means}.items())}
-
-
-def _alike(one: Any, other: dict[str, list[float]]) -> bool:
-    """Whether two marks agree up to the rounding of another processor."""
-    return sorted(one or ()) == sorted(other) and all(
-        len(one[name]) == len(value) and np.allclose(one[name], value, rtol=1e-3, atol=1e-6)
-        for name, value in other.items()
-    )
-
-
 def _name_of(engine: Engine | None) -> str | None:
     text = repr(engine)
     return None if engine is None else type(engine).__name__ if " at 0x" in text else text
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A hidden file to write; it gets its name when it is whole and on the disk."""
-    hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    yield hidden
-    with hidden.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(hidden, path)
 
 
 # The work.
 
 
 @dataclass(frozen=True)
-class _Files:
-    """Parquet files with the same columns, as one sequence of rows."""
-
-    paths: list[Path]
-    rows: list[int]
-    columns: list[str]
-
-    @classmethod
-    def of(cls, paths: list[Path]) -> "_Files":
-        parquet = _pyarrow("pyarrow.parquet")
-        schemas, rows = [], []
-        for path in paths:
-            try:
-                schemas.append(parquet.read_schema(path))
-                rows.append(parquet.read_metadata(path).num_rows)
-            except (OSError, ValueError) as error:
-                raise DataError(f"{path} cannot be read as Parquet ({error})") from error
-            if not schemas[-1].equals(schemas[0]):
-                raise DataError(
-                    f"{paths[0]} and {path} differ in names, order or types of their columns; "
-                    "expected the same in all files"
-                )
-        if sum(rows) == 0:
-            raise DataError(f"{paths[0]} has no rows; expected at least one unit")
-        return cls(paths, rows, list(schemas[0].names))
-
-    @property
-    def num_rows(self) -> int:
-        return sum(self.rows)
-
-    def read(self, columns: list[str], start: int, stop: int, size: int) -> Iterator[Any]:
-        """The rows from ``start`` to ``stop``, as Arrow tables of ``size`` rows or the rest."""
-        arrow = _pyarrow("pyarrow")
-        held: list[Any] = []
-        missing = size
-        for piece in self._pieces(columns, start, stop, size):
-            while len(piece) >= missing:
-                yield arrow.Table.from_batches([*held, piece.slice(0, missing)])
-                held, piece, missing = [], piece.slice(missing), size
-            if len(piece):
-                held, missing = [*held, piece], missing - len(piece)
-        if held:
-            yield arrow.Table.from_batches(held)
-
-    def _pieces(self, columns: list[str], start: int, stop: int, size: int) -> Iterator[Any]:
-        parquet = _pyarrow("pyarrow.parquet")
-        first = 0
-        for path, rows in zip(self.paths, self.rows, strict=True):
-            if first < stop and first + rows > start:
-                with parquet.ParquetFile(path) as file:
-                    yield from _slices(file, columns, start - first, stop - first, size)
-            first += rows
-
-
-def _slices(file: Any, columns: list[str], start: int, stop: int, size: int) -> Iterator[Any]:
-    """Rows of one file; row groups before and after them are not read."""
-    first = 0
-    for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        if first < stop and first + rows > start:
-            place = first
-            for batch in file.iter_batches(size, row_groups=[group], columns=columns):
-                low, high = max(start - place, 0), min(stop - place, len(batch))
-                if low < high:
-                    yield batch.slice(low, high - low)
-                place += len(batch)
-                if place >= stop:
-                    return
-        first += rows
-
-
-@dataclass(frozen=True)
 class _Job:
     scm: SCM
     query: str | Query | Contrast
-    files: _Files
+    files: ParquetRows
     evidence: list[str]
     keep: list[str]
     batch_rows: int
@@ -427,7 +286,7 @@ class _Job:
         first = number * self.batch_rows
         expected = min(self.batch_rows, self.files.num_rows - first)
         try:
-            return bool(_pyarrow("pyarrow.parquet").read_metadata(path).num_rows == expected)
+            return bool(pyarrow("pyarrow.parquet").read_metadata(path).num_rows == expected)
         except (OSError, ValueError):  # not there, or damaged by the disk
             return False
 
@@ -439,8 +298,8 @@ class _Job:
             tables = self.files.read(columns, start, stop, self.batch_rows)
             for (number, seed), table in zip(span, tables, strict=True):
                 results = self._answered(number, table, seed)
-                with _appearing(_batch_file(self.folder, number)) as hidden:
-                    _pyarrow("pyarrow.parquet").write_table(results, hidden)
+                with appearing(_batch_file(self.folder, number)) as hidden:
+                    pyarrow("pyarrow.parquet").write_table(results, hidden)
 
     def _answered(self, number: int, table: Any, seed: int) -> Any:
         first = number * self.batch_rows
@@ -463,7 +322,7 @@ class _Job:
             results |= _summary(posterior, name, support)
         said = ("query", "engine", "is_exact", "notes", "seed")
         about = {name: getattr(posterior, name) for name in said}
-        return _pyarrow("pyarrow").table(results, metadata={"causalppl": json.dumps(about)})
+        return pyarrow("pyarrow").table(results, metadata={"causalppl": json.dumps(about)})
 
 
 def _filled(column: Any) -> Any:
@@ -501,13 +360,3 @@ def _one_thread() -> Iterator[None]:
 
 def _batch_file(folder: Path, number: int) -> Path:
     return folder / f"batch-{number:08d}.parquet"
-
-
-def _pyarrow(module: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{module} cannot be imported ({error}); map_units reads and writes Parquet by it; "
-            'install it with: pip install "causalppl[scale]"'
-        ) from error

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from causalppl.data import Table
-from causalppl.data.counts import counts, find_files
+from causalppl.data.counts import counts
 from causalppl.exceptions import DataError, MissingExtraError
 
 duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed (extra scale)")
@@ -328,11 +328,3 @@ def test_a_missing_duckdb_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(MissingExtraError, match=r"causalppl\[scale\]"):
         counts(tmp_path, ["arm"])
-
-
-def test_files_are_found_in_order(tmp_path):
-    for name in ("b", "a"):
-        (tmp_path / f"{name}.parquet").touch()
-    assert [path.stem for path in find_files(tmp_path)] == ["a", "b"]
-    assert [path.stem for path in find_files(tmp_path / "*.parquet")] == ["a", "b"]
-    assert find_files(tmp_path / "a.parquet") == [tmp_path / "a.parquet"]

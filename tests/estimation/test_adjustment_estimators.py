@@ -17,8 +17,8 @@ from causalppl.estimation import evaluate
 from causalppl.estimation.adjustment_design import AdjustmentDesign
 from causalppl.estimation.doubly_robust import AIPW, TMLE
 from causalppl.estimation.estimator import Problem
+from causalppl.estimation.features import Features
 from causalppl.estimation.g_estimation import GEstimation
-from causalppl.estimation.nuisance import Features
 from causalppl.estimation.outcome_regression import GFormula
 from causalppl.estimation.weighting import IPW
 from causalppl.exceptions import AssumptionError, DataError, GraphError
@@ -239,7 +239,7 @@ def test_influence_has_mean_zero_and_gives_the_error():
 def test_a_learner_without_formula_gets_a_bootstrap():
     problem = asked(linear_data(np.random.default_rng(5), 100))
     tree = RandomForestRegressor(2, max_depth=1)
-    assert GFormula(outcome=tree, bootstrap=5).solve(problem, seed=0).draws.shape == (5,)
+    assert GFormula(outcome=tree, bootstrap=20).solve(problem, seed=0).draws.shape == (20,)
     with pytest.raises(DataError, match="no formula for the errors"):
         GFormula(outcome=tree, bootstrap=0).solve(problem, seed=0)
 
@@ -247,13 +247,13 @@ def test_a_learner_without_formula_gets_a_bootstrap():
 def test_ensembles_can_be_learners():
     problem = asked(linear_data(np.random.default_rng(29), 200))
     trees = RandomForestRegressor(10), RandomForestClassifier(10, min_samples_leaf=20)
-    for estimator in (AIPW(*trees, folds=2), GFormula(outcome=trees[0], bootstrap=2)):
+    for estimator in (AIPW(*trees, folds=2), GFormula(outcome=trees[0], bootstrap=20)):
         assert np.isfinite(float(estimator.solve(problem, seed=0)))
 
 
 def test_the_same_seed_gives_the_same_answer():
     problem = asked(linear_data(np.random.default_rng(6), 200))
-    for estimator in (AIPW(LINEAR, folds=2), TMLE(LINEAR, LOGISTIC), GFormula(bootstrap=3)):
+    for estimator in (AIPW(LINEAR, folds=2), TMLE(LINEAR, LOGISTIC), GFormula(bootstrap=20)):
         first, second = (float(estimator.solve(problem, seed=3)) for _ in range(2))
         assert first == second
 
@@ -335,7 +335,7 @@ def test_an_unmeasured_formula_gives_way_to_another_set():
     [
         ("X -> M -> Y; X <-> Y", "ATE(X -> Y)", "no set of the columns"),
         ("A -> {X, Y}; X -> Y; X -> M -> Y", "NDE(X -> Y; M)", "mediators"),
-        ("A -> {X, Y}; X -> Y; X -> M -> Y", "CDE(X -> Y | do(M=0))", "one intervention"),
+        ("A -> {X, Y}; X -> Y; X -> M -> Y", "E[Y_{X=1, M_{X=0}}]", "one intervention"),
         ("A -> {X, Y}; X -> Y; X -> M -> Y", "E[Y | do(X=1), M]", "not a fact"),
     ],
 )
@@ -369,7 +369,6 @@ def broken(**changes):
     ("data", "message"),
     [
         (broken(X=1), "X is 1 in all 200 rows"),
-        (broken(X=np.linspace(0, 1, 200)), "X takes 200 values"),
         (broken(X=np.tile([1, 2], 100)), "X is never 0|X has no value 0"),
         (broken(X=np.tile(["a", "b"], 100)), "1 is no category"),
         (broken(Y=np.tile(["a", "b"], 100)), "Y holds the categories"),
@@ -377,7 +376,7 @@ def broken(**changes):
         (broken().drop(columns="C"), "no set of the columns|there is no column 'C'"),
         (broken().drop(columns="Y"), "there is no column 'Y'"),
     ],
-    ids=["constant", "continuous", "no control", "text arms", "text outcome", "empty", "C", "Y"],
+    ids=["constant", "no control", "text arms", "text outcome", "empty", "C", "Y"],
 )
 def test_bad_input_is_refused_by_name(estimator, data, message):
     diagram = "{A, B, C} -> {X, Y}; X -> Y"

@@ -17,6 +17,7 @@ from scipy.stats import beta
 from causalppl import ADMG, identify
 from causalppl.data import Factor, load_kidney_stones, load_ucb_admissions
 from causalppl.estimation import SourceKey
+from causalppl.estimation.contingency import columns_by_source
 from causalppl.estimation.dirichlet import Dirichlet
 from causalppl.estimation.dirichlet_laws import missing_spread, spread_rows
 from causalppl.estimation.estimate import Estimate
@@ -49,7 +50,8 @@ def cells(law: Factor, rows: int = HUGE) -> tuple[dict[str, np.ndarray[Any, Any]
 
 def of_laws(estimand: Any, laws: Mapping[SourceKey, Factor], **options: Any) -> Estimate:
     """Estimate from samples so large that they show the laws."""
-    made = {key: cells(law) for key, law in laws.items()}
+    needed = columns_by_source(estimand) or laws
+    made = {key: cells(law) for key, law in laws.items() if key in needed}
     sources = {key: table for key, (table, _) in made.items()}
     weights = {key: counts for key, (_, counts) in made.items()}
     data = sources.pop((None, frozenset()), None)

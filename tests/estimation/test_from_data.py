@@ -120,6 +120,44 @@ def test_wrong_weights_are_named(weights: Any, message: str) -> None:
         answer(data(), weights=weights)
 
 
+def test_weights_are_matched_by_their_labels() -> None:
+    numbers = np.arange(400) % 3 + 0.5
+    frame = pd.DataFrame(data(), index=[f"unit {i}" for i in range(400)])
+    truth = answer(frame, weights=numbers)
+    labelled = pd.Series(numbers, index=frame.index)
+    for weights in (labelled, labelled[::-1], labelled.sample(frac=1, random_state=0)):
+        np.testing.assert_array_equal(answer(frame, weights=weights).draws, truth.draws)
+        series = {name: frame[name] for name in frame}
+        np.testing.assert_array_equal(answer(series, weights=weights).draws, truth.draws)
+    repeated = frame.set_axis([0] * 400)
+    same = answer(repeated, weights=labelled.set_axis([0] * 400))
+    np.testing.assert_array_equal(same.draws, truth.draws)
+    np.testing.assert_array_equal(answer(data(), weights=labelled).draws, truth.draws)
+
+
+@pytest.mark.parametrize(
+    "labels", [range(400), range(1, 401), [0] * 400], ids=["other", "shifted", "repeated"]
+)
+def test_weights_with_other_labels_are_refused(labels: Any) -> None:
+    frame = pd.DataFrame(data(), index=[f"unit {i}" for i in range(400)])
+    with pytest.raises(DataError, match=r"labelled .*'unit 0', .*weights.to_numpy\(\)"):
+        answer(frame, weights=pd.Series(1.0, index=labels))
+    kept = frame[frame["Z"] == 1]
+    with pytest.raises(DataError, match=r"labelled .*\(400\) and the rows"):
+        answer(kept, weights=pd.Series(1.0, index=frame.index))
+
+
+def test_whole_sampling_weights_are_no_counts_if_asked() -> None:
+    weights = np.where(np.arange(400) % 2, 1_000, 3_000)
+    found = answer(data(), weights=weights, sampling_weights=True)
+    assert found.ess == pytest.approx(400 * 0.8)
+    fractions = answer(data(), weights=weights / 1_234.5)
+    np.testing.assert_allclose(found.draws, fractions.draws)
+    assert answer(data(), weights=weights).ess == 800_000
+    with pytest.raises(DataError, match="sampling_weights is set without weights"):
+        answer(data(), sampling_weights=True)
+
+
 def test_a_wrong_column_is_named() -> None:
     columns = data()
     columns["Yy"] = columns.pop("Y")
@@ -145,6 +183,31 @@ def test_what_cannot_be_used_is_named() -> None:
         answer(columns, method="dml")
 
 
+def test_gaps_that_leave_a_constant_are_named() -> None:
+    columns = {name: values.astype(float) for name, values in data().items()}
+    treated = columns["X"] == 1
+    columns["Z"][treated] = np.nan
+    for weights in (None, np.ones(400)):
+        with pytest.raises(
+            DataError,
+            match=f"X is 0 in every row that is left after {treated.sum()} of 400 rows with "
+            "missing Z were removed",
+        ):
+            answer(columns, weights=weights)
+    columns = {name: values.astype(float) for name, values in data().items()}
+    columns["Z"][columns["Y"] == 1] = np.nan
+    columns["X"][0] = np.nan
+    with pytest.raises(
+        DataError,
+        match=r"Y=1 never occurs in the rows .* missing Z or X were removed; it has \(0,\)",
+    ):
+        answer(columns)
+    with pytest.raises(
+        DataError, match=f"X is 0 in every row .* {treated.sum()} of 400 rows with weight 0 were"
+    ):
+        answer(data(), weights=~treated)
+
+
 def test_categories_are_values_of_the_query() -> None:
     columns = data()
     columns["X"] = np.where(columns["X"] == 1, "yes", "no")
@@ -165,9 +228,10 @@ def test_categories_that_never_occur_are_no_values() -> None:
     assert found.axes == {"Y": (0, 1), "X": ("b", "a")}
 
 
-def test_fractions_are_values_of_the_query() -> None:
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_fractions_are_values_of_the_query(dtype: Any) -> None:
     columns = data()
-    columns["X"] = np.where(columns["X"] == 1, 0.1, 0.7)
+    columns["X"] = np.where(columns["X"] == 1, 0.1, 0.7).astype(dtype)
     found = answer(columns, "P(Y=1 | do(X=0.1))")
     assert found.diagnostics["plug_in"] == pytest.approx(adjusted(data()), abs=1e-7)
 
@@ -195,6 +259,18 @@ def test_a_seed_repeats_and_is_kept() -> None:
     np.testing.assert_array_equal(first.draws, again.draws)
     assert first.draws is not None
     assert not np.array_equal(first.draws, answer(data(), seed=1).draws)
+
+
+@pytest.mark.parametrize("seed", ["a", 1.5, -1, True, float("nan"), np.True_], ids=repr)
+def test_what_is_no_seed_is_named(seed: Any) -> None:
+    with pytest.raises(DataError, match=f"seed is {seed!r}; expected a non-negative integer"):
+        answer(data(), seed=seed)
+
+
+def test_numpy_integers_are_seeds() -> None:
+    found = answer(data(), seed=np.uint8(7))
+    np.testing.assert_array_equal(found.draws, answer(data(), seed=7).draws)
+    assert type(found.diagnostics["seed"]) is int
 
 
 def test_global_randomness_is_left_alone() -> None:
@@ -245,6 +321,28 @@ def test_values_of_all_sources_count() -> None:
     assert found.ess == 440
 
 
+@pytest.mark.parametrize("what", ["sources", "weights"])
+def test_keys_that_the_formula_does_not_use_are_named(what: str) -> None:
+    given = {("trail", ("X",)): data() if what == "sources" else [1] * 400}
+    with pytest.raises(
+        DataError,
+        match=r"do\(X\) in trail \('trail', \('X',\)\), which the formula does not use; "
+        r"it uses observation \(None, \(\)\)",
+    ):
+        answer(data(), **{what: given})
+
+
+def test_weights_of_data_that_the_formula_does_not_use_are_refused() -> None:
+    graph = ADMG.parse("X -> Y; X <-> Y")
+    estimand = identify(graph, QUERY, experiments=[{"X"}], observational=False)
+    sources = {(None, ("X",)): data()}
+    assert estimate(estimand, data(), sources=sources, method=FEW, seed=0).num_rows == 400
+    with pytest.raises(DataError, match=r"given for observation .* it uses do\(X\)"):
+        estimate(estimand, data(), sources=sources, weights=[2] * 400)
+    with pytest.raises(DataError, match=r"do\(X\) is given twice"):
+        estimate(estimand, None, sources={**sources, (None, "X"): data()})
+
+
 def test_observation_that_is_needed_is_asked_for() -> None:
     with pytest.raises(DataError, match=r"needs data of observation.*pass them as data"):
         answer(None)
@@ -281,3 +379,19 @@ def test_the_first_default_that_can_answer_does(monkeypatch: pytest.MonkeyPatch)
         answer(data(), method=None)
     with pytest.raises(AssumptionError, match="Refusing cannot answer: it never does; leave"):
         answer(data(), method=Refusing())
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "truth"),
+    [("ATE(X -> Y)", "partially linear", 2.0), ("E[Y | do(X=1)]", "g-formula", 2.0)],
+)
+def test_a_dose_has_a_default(query: str, name: str, truth: float) -> None:
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=2000)
+    x = z + rng.normal(size=2000)
+    data = {"Z": z, "X": x, "Y": 2 * x - z + rng.normal(size=2000)}
+    asked = identify(ADMG.parse("Z -> X -> Y; Z -> Y"), query)
+    found = estimate(asked, data, seed=0)
+    assert name in found.method
+    low, high = found.interval()
+    assert float(low) < truth < float(high)

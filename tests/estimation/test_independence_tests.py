@@ -12,6 +12,7 @@ from causalppl.estimation.independence_tests import (
     ChiSquared,
     IndependenceTest,
     PartialCorrelation,
+    RankScores,
     ResidualCovariance,
     Sample,
     StratifiedPermutation,
@@ -55,7 +56,7 @@ def data_for(test, seed, **options):
 
 @pytest.mark.parametrize("test", ALL, ids=str)
 def test_p_values_are_uniform_under_independence(test: IndependenceTest) -> None:
-    runs = 100 if getattr(test, "regressor", None) else 200
+    runs = 60 if getattr(test, "regressor", None) else 200
     p = [test.test(data_for(test, seed), "X", "Y", ["Z"]).p_value for seed in range(runs)]
     # false-alarm rate of this test: .001, and a little for the steps of discrete laws
     assert stats.kstest(p, "uniform").pvalue > 0.001
@@ -251,6 +252,33 @@ def test_residual_covariance_keeps_its_level_where_lines_do_not_fit() -> None:
     assert ResidualCovariance().test(curved(0, effect=0.3), "X", "Y", ["Z", "W"]).p_value < 0.001
 
 
+def test_lines_are_weighted_by_leverage() -> None:
+    # too few rows for more than lines: the statistic of HC2 by its formula
+    data = {name: values[:9] for name, values in chain(6, discrete=False).items()}
+    features = np.column_stack([data["Z"], np.ones(9)])
+    hat = features @ np.linalg.pinv(features)
+    a, b = (data[name] - hat @ data[name] for name in "XY")
+    wald = (a @ b) ** 2 / np.sum((a * b) ** 2 / (1 - np.diag(hat)))
+    found = ResidualCovariance().test(data, "X", "Y", ["Z"])
+    assert found.test == "residual covariance (lines)"
+    assert found.statistic == pytest.approx(wald)
+    assert found.p_value == pytest.approx(stats.f.sf(wald / (1 - wald / 7) * 6 / 7, 1, 6))
+    assert found.effect == pytest.approx(abs(stats.pearsonr(a, b).statistic))
+
+
+def test_effects_that_do_not_add_up_and_far_values_keep_the_level() -> None:
+    def p_value(seed, effect=0.0):
+        rng = np.random.default_rng(seed)
+        z, w, a, b = rng.normal(size=(4, 1000))
+        x = np.tanh(1.5 * (z + w)) + 0.5 * a
+        y = z * w + effect * x + 0.5 * b
+        data = {"X": x, "Y": y, "Z": np.exp(2 * z), "W": w}
+        return ResidualCovariance().test(data, "X", "Y", ["Z", "W"]).p_value
+
+    assert stats.kstest([p_value(seed) for seed in range(100)], "uniform").pvalue > 0.001
+    assert p_value(0, effect=0.3) < 0.001
+
+
 def test_categories_are_tested_jointly() -> None:
     def p_value(seed, effect):
         rng = np.random.default_rng(seed)
@@ -263,6 +291,43 @@ def test_categories_are_tested_jointly() -> None:
 
     assert stats.kstest([p_value(seed, 0.0) for seed in range(100)], "uniform").pvalue > 0.001
     assert p_value(0, 0.8) < 0.001
+
+
+# ranks
+
+
+def test_rank_scores_have_the_mean_of_all_permutations() -> None:
+    x, y = np.array([0.3, 1.7, 2.2, 2.9, 4.1, 8.5]), np.array([1.1, 0.2, 3.3, 2.4, 9.9, 5.5])
+    test = RankScores()
+    found = [
+        test.test({"x": x, "y": y[list(order)]}, "x", "y").statistic
+        for order in permutations(range(6))
+    ]
+    # two scores on each side: four pairs
+    assert np.mean(found) == pytest.approx(4)
+    assert test.test({"x": np.exp(x), "y": y**3}, "x", "y").statistic == pytest.approx(found[0])
+
+
+@pytest.mark.parametrize("rows", [20, 500])
+def test_rank_scores_keep_the_level_whatever_the_laws(rows: int) -> None:
+    p = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        data = {"x": rng.standard_cauchy(rows), "y": np.exp(3 * rng.normal(size=rows))}
+        data["group"] = rng.choice(["a", "b", "c"], rows)
+        p.append([RankScores().test(data, "x", side).p_value for side in ("y", "group")])
+    assert all(stats.kstest(column, "uniform").pvalue > 0.001 for column in np.transpose(p))
+
+
+def test_rank_scores_of_two_groups_are_a_t_test_and_nothing_may_be_given() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=50)
+    flags = rng.integers(2, size=(2, 50))
+    found = RankScores().test({"a": flags[0], "b": flags[1]}, "a", "b")
+    assert found.p_value == pytest.approx(stats.pearsonr(*flags).pvalue)
+    assert found.effect == pytest.approx(abs(stats.pearsonr(*flags).statistic))
+    with pytest.raises(DataError, match="'x' is given; rank scores test only pairs"):
+        RankScores().test({"a": flags[0], "b": flags[1], "x": x}, "a", "b", ["x"])
 
 
 def test_what_is_determined_by_the_given_cannot_be_tested() -> None:
@@ -287,9 +352,10 @@ def test_the_choice_follows_the_kinds_of_columns() -> None:
     )
     kinds = {name: sample.is_discrete(name) for name in sample.names}
     assert kinds == {"real": False, "count": False, "flag": True, "grade": True, "group": True}
-    assert choose_test(sample, "real", "count") == PartialCorrelation()
+    assert choose_test(sample, "real", "count") == RankScores()
+    assert choose_test(sample, "real", "count", ["flag"]) == ResidualCovariance()
     assert choose_test(sample, "flag", "group", ["grade"]) == ChiSquared()
-    assert choose_test(sample, "flag", "real") == ResidualCovariance()
+    assert choose_test(sample, "flag", "real") == RankScores()
     assert choose_test(sample, "flag", "grade", ["real"]) == ResidualCovariance()
 
 
@@ -329,6 +395,19 @@ def test_verma_constraints_hold_at_their_level() -> None:
     # four standard errors above 5 %, in small samples as well
     small = [verma_test(drawn(verma(), seed, 100), fact).p_value for seed in range(100)]
     assert np.mean(np.array(small) <= 0.05) < 0.05 + 4 * 0.0218
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("states", [2, 3])
+def test_verma_constraints_hold_at_their_level_in_five_hundred_rows(states: int) -> None:
+    graphs = verma(), ADMG.parse("A -> B -> C -> D; A -> C; B <-> D")
+    facts = [dormant_independences(graph)[0] for graph in graphs]
+    p = [
+        verma_test(drawn(graph, seed, 500, states=states), fact).p_value
+        for graph, fact in zip(graphs, facts, strict=True)
+        for seed in range(500)
+    ]
+    assert 0.03 <= np.mean(np.array(p) <= 0.05) <= 0.07
 
 
 def test_a_direct_effect_breaks_vermas_constraint() -> None:

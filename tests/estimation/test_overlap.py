@@ -10,7 +10,9 @@ from scipy.special import expit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from causalppl.data import Table
-from causalppl.estimation.adjustment_design import AdjustmentDesign, Mean
+from causalppl.estimation import estimate
+from causalppl.estimation.adjustment_design import AdjustmentDesign
+from causalppl.estimation.adjustment_question import Mean
 from causalppl.estimation.doubly_robust import AIPW, TMLE
 from causalppl.estimation.estimator import Problem
 from causalppl.estimation.g_estimation import GEstimation
@@ -166,11 +168,97 @@ def test_perfect_separation_is_refused(estimator):
         plain.solve(Problem(identify(graph, "ATE(X -> Y)"), Table.from_any(data)), seed=0)
 
 
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (False, r"A tells X in all 2,000 rows \(perfect separation\)"),
+        (True, r"A tells X in all but 2 of 2,000 rows, in 9\d\.\d% of them .*nearly perfect"),
+    ],
+)
+def test_separation_is_described_as_good_as_it_is(odd, message):
+    rng = np.random.default_rng(0)
+    a = np.concatenate([rng.uniform(-20, -5, 1000), rng.uniform(5, 20, 1000)])
+    x = (a > 0) * 1
+    if odd:
+        a[[0, -1]] = 0.1, -0.1
+    data = pd.DataFrame({"A": a, "X": x, "Y": a})
+    problem = Problem(
+        identify(ADMG.parse("A -> {X, Y}; X -> Y"), "ATE(X -> Y)"), Table.from_any(data)
+    )
+    with pytest.raises(AssumptionError, match=message):
+        IPW().solve(problem, seed=0)
+
+
+# A model of the outcome answers everywhere, so it must say where nobody can contradict it.
+
+
+def test_an_outcome_model_says_that_it_extrapolates():
+    a = np.linspace(-1, 1, 200)
+    data = pd.DataFrame({"A": a, "X": (a > 0) * 1, "Y": 3 * a + (a > 0)})
+    graph = ADMG.parse("A -> {X, Y}; X -> Y")
+    problem = Problem(identify(graph, "ATE(X -> Y)"), Table.from_any(data))
+    message = r"A tells X in all 200 rows \(perfect separation\): the answer extrapolates"
+    with pytest.warns(OverlapWarning, match=message):
+        found = GFormula().solve(problem, seed=0)
+    assert float(found) == pytest.approx(1, abs=1e-5)
+    assert found.notes[0].startswith("A tells X in all 200 rows")
+    assert min(low for low, _ in found.diagnostics["propensity range"].values()) < 1e-4
+    assert found.ess is None
+
+
+def test_an_outcome_model_warns_where_counterparts_are_few():
+    with pytest.warns(OverlapWarning, match=r"overlap is poor for X=[01].*answer extrapolates"):
+        GFormula().solve(confounded(5), seed=0)
+    found = GFormula().solve(confounded(1), seed=0)
+    assert found.notes == ()
+    assert found.ess == pytest.approx(IPW().solve(confounded(1), seed=0).ess)
+
+
+def test_an_outcome_model_answers_in_strata_without_an_arm():
+    rng = np.random.default_rng(2)
+    z, v = rng.normal(size=400), np.repeat([0, 1], 200)
+    x = np.where(v == 1, 0, rng.integers(2, size=400))
+    data = pd.DataFrame({"Z": z, "V": v, "X": x, "Y": x + z + rng.normal(size=400)})
+    graph = ADMG.parse("{Z, V} -> {X, Y}; X -> Y")
+    problem = Problem(identify(graph, "CATE(X -> Y | V=1)"), Table.from_any(data))
+    with pytest.warns(OverlapWarning, match="no row with X=1 is in the stratum.*extrapolates"):
+        found = GFormula(pooled=True).solve(problem, seed=0)
+    assert abs(float(found) - 1) < 4 * found.standard_error
+
+
+def test_a_bootstrap_describes_overlap_once():
+    with pytest.warns(OverlapWarning) as log:
+        GFormula(bootstrap=20).solve(confounded(5, 300), seed=0)
+    assert len(log) == 1
+
+
+# How it is said.
+
+
+@pytest.mark.parametrize("method", [GFormula(), *METHODS], ids=lambda m: type(m).__name__)
+def test_warnings_point_to_the_line_of_the_user(method):
+    with pytest.warns(OverlapWarning) as log:
+        method.solve(confounded(5), seed=0)
+    assert {entry.filename for entry in log} == {__file__}
+    with pytest.warns(OverlapWarning) as log:
+        estimate(confounded(5).estimand, confounded(5).table, method=method, seed=0)
+    assert {entry.filename for entry in log} == {__file__}
+
+
+@pytest.mark.parametrize("method", [GFormula(), *METHODS], ids=lambda m: type(m).__name__)
+def test_the_effect_on_the_treated_is_not_advised_to_those_who_ask_for_it(method):
+    for query, is_advised in (("ATE(X -> Y)", True), ("ETT(X -> Y)", False)):
+        with pytest.warns(OverlapWarning) as log:
+            method.solve(confounded(5, query=query), seed=0)
+        assert ("ETT" in str(log[0].message)) == is_advised
+
+
 def test_a_learner_that_has_not_converged_warns():
     problem = confounded(1, 300)
     hasty = LogisticRegression(C=np.inf, max_iter=1)
-    with pytest.warns(ConvergenceWarning, match="the model of X has not converged"):
+    with pytest.warns(ConvergenceWarning, match="the model of X has not converged") as log:
         IPW(propensity=hasty).solve(problem, seed=0)
+    assert log[0].filename == __file__
 
 
 @pytest.mark.parametrize(
@@ -181,6 +269,20 @@ def test_a_learner_that_has_not_converged_warns():
         (TMLE, {"clip": -1}, "clip is -1"),
         (GFormula, {"terms": "age^2"}, "expected a list"),
         (GFormula, {"bootstrap": -3}, "bootstrap is -3"),
+        (GFormula, {"bootstrap": 1}, "bootstrap is 1; expected a whole number from 20"),
+        (IPW, {"bootstrap": True}, "bootstrap is True"),
+        (IPW, {"bootstrap": False}, "bootstrap is False"),
+        (AIPW, {"folds": True}, "folds is True"),
+        (AIPW, {"folds": 2.5}, "folds is 2.5"),
+        (AIPW, {"pooled": "yes"}, "pooled is 'yes'"),
+        (GFormula, {"pooled": 1}, "pooled is 1"),
+        (IPW, {"normalised": None}, "normalised is None"),
+        (IPW, {"censoring": 0.5}, "censoring is 0.5"),
+        (IPW, {"trim": False}, "trim is False"),
+        (IPW, {"clip": float("nan")}, "clip is nan"),
+        (IPW, {"covariates": [1]}, "covariates holds 1"),
+        (IPW, {"terms": None}, "terms is None"),
+        (GEstimation, {"censoring": 1}, "censoring is 1"),
         (GFormula, {"outcome": "linear"}, "expected an estimator of scikit-learn"),
         (IPW, {"propensity": LinearRegression()}, "gives no probabilities"),
         (GEstimation, {"propensity": LogisticRegression}, "expected an estimator"),

@@ -4,21 +4,24 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from causalppl.data import Table
+from causalppl.estimation import GFormula, estimate
+from causalppl.estimation.dirichlet import Dirichlet
 from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.estimator import Estimator, Problem
 from causalppl.estimation.refutation_checks import (
     BootstrapError,
     DummyOutcome,
     PlaceboTreatment,
-    PriorSensitivity,
     RandomCommonCause,
     SimulatedConfounder,
     SubsetStability,
 )
+from causalppl.estimation.refutation_priors import PosteriorPredictive, PriorSensitivity
 from causalppl.estimation.refute import CHECKS, refute
 from causalppl.exceptions import DataError
 from causalppl.graphs import ADMG
@@ -78,7 +81,8 @@ def test_a_sound_estimate_passes_every_check() -> None:
     assert report
     table = report.summary()
     assert list(table.index) == [check.name for check in CHECKS]
-    assert set(table["verdict"]) == {"passed", "for information"}
+    assert set(table["verdict"]) == {"passed", "for information", "skipped"}
+    assert list(table.index[table["verdict"] == "skipped"]) == ["posterior predictive"]
     assert "6 of 6 checks" in report.interpret()
     assert "not prove it" in report.interpret()
 
@@ -148,3 +152,94 @@ def test_an_estimate_without_its_data_is_refused() -> None:
         refute(replace(estimated(), problem=None))
     with pytest.raises(DataError, match="repeats is 1"):
         refute(estimated(), repeats=1)
+
+
+def binary(rows: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    z = rng.random(rows) < 0.5
+    x = rng.random(rows) < 0.3 + 0.4 * z
+    y = rng.random(rows) < 0.2 + 0.3 * x + 0.2 * z
+    return pd.DataFrame({"Z": z, "X": x, "Y": y}).astype(int)
+
+
+@pytest.mark.parametrize("method", [GFormula(), Dirichlet()], ids=["g-formula", "Dirichlet"])
+def test_a_constant_outcome_is_refused_by_name(method: Estimator) -> None:
+    data = binary(200, 1).assign(Y=1)
+    found = estimate(identify(GRAPH, "ATE(X -> Y)"), data, method=method, seed=0)
+    with pytest.raises(DataError, match="outcome Y is the same in all 200 rows"):
+        refute(found, repeats=5, seed=0)
+
+
+@dataclass(frozen=True)
+class Certain(LeastSquares):
+    """An estimator that claims to be sure; or, told so, says nothing of its error."""
+
+    is_silent: bool = False
+
+    def solve(self, problem: Problem, *, seed: int, progress: bool = False) -> Estimate:
+        found = super().solve(problem, seed=seed)
+        return replace(found, error=None if self.is_silent else np.array(0.0))
+
+
+@pytest.mark.parametrize(("is_silent", "reason"), [(True, "no standard error"), (False, "is zero")])
+def test_without_an_error_nothing_is_judged_by_it(is_silent: bool, reason: str) -> None:
+    estimator = Certain(is_silent=is_silent)
+    problem = Problem(identify(GRAPH, "ATE(X -> Y)"), linear())
+    found = replace(estimator.solve(problem, seed=0), problem=problem, estimator=estimator)
+    results = refute(found, repeats=5, seed=0).results
+    skipped = [r.name for r in results if r.verdict == "skipped" and reason in r.found]
+    assert skipped == ["random common cause", "subset stability", "bootstrap", "prior sensitivity"]
+    assert {r.verdict for r in results[:2]} == {"passed"}
+
+
+def test_counts_are_refuted_as_the_rows_that_they_count() -> None:
+    rows = binary(400, 2)
+    cells = rows.value_counts().reset_index(name="n")
+    assert len(cells) == 8
+    query = identify(GRAPH, "ATE(X -> Y)")
+    counted = estimate(query, cells, weights="n", method=GFormula(), seed=0)
+    report = refute(counted, repeats=20, seed=0)
+    assert report
+    (noise,) = (r for r in report.results if r.name == "random common cause")
+    assert abs(noise.values.mean() - float(counted)) < 0.2 * float(counted.standard_error)
+    listed = estimate(query, rows, method=GFormula(), seed=0)
+    assert float(counted) == pytest.approx(float(listed))
+
+
+def test_sampling_weights_stay_with_their_rows() -> None:
+    """Rows with a high outcome are sampled less: without weights the effect is far too small."""
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=6000)
+    x = (rng.random(6000) < 1 / (1 + np.exp(-z))).astype(int)
+    y = 2 * x + z + rng.normal(size=6000)
+    share = np.where(y > 2, 0.15, 0.9)
+    kept = rng.random(6000) < share
+    data = pd.DataFrame({"Z": z, "X": x, "Y": y, "w": 1 / share})[kept]
+    query = identify(GRAPH, "ATE(X -> Y)")
+    plain = estimate(query, data[["Z", "X", "Y"]], method=GFormula(), seed=0)
+    found = estimate(query, data, weights="w", method=GFormula(), seed=0)
+    error = float(found.standard_error)
+    assert float(found) == pytest.approx(2.0, abs=4 * error)
+    assert float(plain) < 2.0 - 4 * error
+    report = refute(found, repeats=20, seed=0)
+    assert report
+    for result in report.results:
+        if result.name in ("random common cause", "subset stability", "bootstrap"):
+            assert result.values.mean() == pytest.approx(float(found), abs=1.5 * error)
+
+
+@pytest.mark.parametrize(("concentration", "verdict"), [(1.0, "passed"), (4000.0, "failed")])
+def test_a_prior_that_outweighs_the_data_is_found(concentration: float, verdict: str) -> None:
+    method = Dirichlet(concentration=concentration)
+    found = estimate(identify(GRAPH, "ATE(X -> Y)"), binary(400, 4), method=method, seed=0)
+    (result,) = refute(found, checks=[PosteriorPredictive()], seed=0).results
+    assert result.verdict == verdict
+
+
+def test_posterior_predictive_rarely_raises_a_false_alarm() -> None:
+    """At a rate of 1 % or less, 3 or more alarms in 20 have a chance of .1 % at most."""
+    alarms = 0
+    for seed in range(20):
+        found = estimate(identify(GRAPH, "ATE(X -> Y)"), binary(200, 100 + seed), seed=0)
+        alarms += not refute(found, checks=[PosteriorPredictive()], seed=seed)
+    assert alarms < 3

@@ -1,11 +1,15 @@
 """What is said of evidence that is there in part."""
 
+import numpy as np
+import pandas as pd
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
+from causalppl.inference.importance import Importance
 from causalppl.inference.infer import infer
+from causalppl.inference.map_units import map_units
 
 
 def program():
@@ -27,3 +31,46 @@ def test_a_vector_that_is_missing_altogether_is_not():
     seen = {"V": torch.tensor([[1.0, 2.0], [torch.nan, torch.nan]])}
     notes = infer(program, ["U"], evidence=seen, seed=0).notes
     assert not any("some of the entries" in note for note in notes)
+
+
+def noisy_line():
+    x = pyro.sample("X", dist.Normal(0.0, 1.0))
+    return pyro.sample("Y", dist.Normal(2 * x, 1.0))
+
+
+def outcomes(units: int) -> np.ndarray:
+    y = np.random.default_rng(0).normal(size=units)
+    y[units // 2] = np.nan
+    return y
+
+
+@pytest.mark.parametrize("units", [1, 5, 1000])
+def test_a_unit_without_evidence_is_answered_by_the_prior(units):
+    """Given y the noise has mean y / 5 and variance 4 / 5; without, 0 and 1."""
+    y = outcomes(units)
+    mean = infer(noisy_line, "E[Y_{X=0}]", evidence={"Y": y}, seed=0).mean()["Y"]
+    np.testing.assert_allclose(mean, np.nan_to_num(y) / 5, atol=1e-6)
+    law = infer(noisy_line, "P(Y_{X=0})", evidence={"Y": y}, seed=0).sd()["Y"]
+    expected = np.where(np.isnan(y), 1.0, np.sqrt(0.8))
+    np.testing.assert_allclose(law, expected, atol=0.14)  # six errors of 1,000 draws
+    chance = infer(noisy_line, "P(Y_{X=0} > 0)", evidence={"Y": y}, seed=0).mean()
+    found = np.atleast_1d(next(iter(chance.values())))[units // 2]
+    assert found == pytest.approx(0.5, abs=1e-6)
+
+
+@pytest.mark.parametrize("samples", [50, 5000])
+def test_patterns_of_missing_values_may_have_other_numbers_of_draws(samples):
+    y = outcomes(60)
+    engine = Importance(samples)
+    for query, slope in (("E[X]", 0.4), ("P(X)", 0.4)):
+        found = infer(noisy_line, query, evidence={"Y": y}, engine=engine, num_draws=30, seed=0)
+        error = 6 / np.sqrt(max(samples, 30) / 10)
+        np.testing.assert_allclose(found.mean()["X"], slope * np.nan_to_num(y), atol=error)
+
+
+def test_a_unit_without_evidence_in_files(tmp_path):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra scale)")
+    y = outcomes(1000)
+    pd.DataFrame({"Y": y}).to_parquet(tmp_path / "units.parquet")
+    done = map_units(noisy_line, "E[Y_{X=0}]", tmp_path / "units.parquet", tmp_path / "out", seed=0)
+    np.testing.assert_allclose(done.to_pandas()["mean(Y)"], np.nan_to_num(y) / 5, atol=1e-6)

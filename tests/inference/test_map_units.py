@@ -21,7 +21,8 @@ import torch
 from causalppl import SCM, infer
 from causalppl.exceptions import DataError, ImpossibleEvidenceError, MissingExtraError, QueryError
 from causalppl.inference.importance import Importance
-from causalppl.inference.map_units import _Files, map_units
+from causalppl.inference.map_units import map_units
+from causalppl.inference.map_units_rows import ParquetRows
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra scale)")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -287,7 +288,7 @@ def test_a_missing_pyarrow_names_the_extra(source, tmp_path, monkeypatch):
 
 
 def test_any_rows_are_read_in_batches(source):
-    files = _Files.of(sorted(source.iterdir()))
+    files = ParquetRows.of(sorted(source.iterdir()))
     everything = units()["key"].tolist()
     rng = np.random.default_rng(0)
     for _ in range(100):

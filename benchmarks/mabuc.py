@@ -1,0 +1,76 @@
+"""What is lost in casinos where players' intents and machines have a hidden common cause?
+
+The intent is seen before each play, and each agent first sees 200 plays that nobody chose for it,
+unless a row says otherwise. Regret is in mean reward, summed over plays; the bracket is the mean
+plus or minus 1.96 standard errors over runs. Published figures: Bareinboim, Forney and Pearl
+(2015), as their code gives them; the four-arm casino is that of Forney, Pearl and Bareinboim
+(2017), without published figures, so the target is a per-intent Thompson sampler of ours.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from _harness import Benchmark, Measured, Row, Target, benchmark
+
+from causalppl.agents import Agent, ThompsonSampling, run
+from causalppl.agents.per_arm import BetaThompson
+from causalppl.envs import SCMEnv, make_env
+
+LOGGED = 200
+RUNS, SLOW_RUNS = 1_000, 200
+CASINOS = {
+    "GreedyCasino": ("Greedy Casino", 1_000, 1.4, 0.94),
+    "ParadoxicalSwitching": ("paradoxical switching", 1_000, 5.0, 4.71),
+    "FourArmCasino": ("four-arm casino", 3_000, 65.5, None),
+}
+Maker = Callable[[SCMEnv], Agent]
+
+
+def beta(env: SCMEnv) -> Agent:
+    return BetaThompson.for_env(env)
+
+
+def optimistic(env: SCMEnv) -> Agent:
+    return BetaThompson.for_env(env, is_optimistic=True)
+
+
+def regret(record_of: Agent, env: SCMEnv, steps: int, runs: int, rows: int) -> Measured:
+    """Mean regret, with its interval."""
+    record = run(record_of, env, steps, runs, seed=0, natural_rows=rows, progress=False)
+    values = record.regret.values
+    error = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
+    return Measured(values.mean(), values.mean() - error, values.mean() + error, "")
+
+
+def play(casino: str, bench: Benchmark) -> None:
+    """Add the rows of one casino."""
+    title, steps, goal, published = CASINOS[casino]
+    runs = 100 if bench.quick else RUNS
+    slow_runs = 32 if bench.quick else SLOW_RUNS
+    seen = make_env(casino)
+    blind = make_env(casino, intent=None)
+    rows: list[tuple[str, Maker, SCMEnv, int, int]] = [
+        ("Thompson sampling, intent not looked at", beta, blind, runs, 0),
+        ("the same by intent, no log", beta, seen, runs, 0),
+        ("the same by intent, its diagonal from the log", beta, seen, runs, LOGGED),
+        ("SCM posterior, intent and log", ThompsonSampling.for_env, seen, slow_runs, LOGGED),
+        ("optimistic, by intent, its diagonal from the log", optimistic, seen, runs, LOGGED),
+    ]
+    for question, make, env, count, logged in rows:
+        setting = f"{title}, {steps:,} plays, {count:,} runs"
+        here = regret(make(env), env, steps, count, logged)
+        is_best = make is optimistic
+        target = Target("at most", goal) if is_best else None
+        known = is_best and published is not None
+        peers = {"published": Measured.exactly(published)} if known else {}
+        bench.add(Row(f"regret: {question}", setting, here, target, peers))
+
+
+def main() -> None:
+    with benchmark("mabuc") as bench:
+        for casino in CASINOS:
+            play(casino, bench)
+
+
+if __name__ == "__main__":
+    main()

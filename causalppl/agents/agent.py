@@ -1,0 +1,215 @@
+"""What every agent does: act, learn from what followed, and say what it would do for good."""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causalppl.exceptions import AssumptionError, DataError
+from causalppl.seeding import checked_seed
+
+__all__ = ["Agent", "Arm", "Array", "Integers", "Transition"]
+
+Array: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int64]
+Arm: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Transition:
+    """What was done and what followed, once or in each of many runs.
+
+    Every array has one entry for each run; a single run has plain numbers.
+
+    Attributes:
+        action: What was done.
+        reward: What it earned.
+        values: The observed variables afterwards, by name.
+        observation: What was seen before acting.
+        next_observation: What is seen now.
+        terminated: Whether the episode is over.
+
+    Example:
+        >>> Transition(action=0, reward=1.0, values={"X": 0, "Y": 1}).terminated
+        True
+    """
+
+    action: Any
+    reward: Any
+    values: Mapping[str, Any] = field(default_factory=dict)
+    observation: Any = None
+    next_observation: Any = None
+    terminated: Any = True
+
+
+class Agent(ABC):
+    """One who acts, in one run or in many independent runs at once.
+
+    What the constructor makes is a description; `start` returns an agent that plays. Between
+    `start` and the end, `act` and `update` take turns, and `observe` may be called at any time.
+
+    Attributes:
+        runs: How many runs are played at once; None in a single one, in which actions and rewards
+            are plain numbers.
+        block: How many runs share a random stream. Run k of a seed is the same in whatever company
+            it is played, as long as whole blocks are played.
+
+    Example:
+        >>> class Stubborn(Agent):
+        ...     name = "always the first"
+        ...     def _begin(self, runs): self._count = runs
+        ...     def _choose(self, observation): return np.zeros(self._count, dtype=np.int64)
+        ...     def _learn(self, transition): pass
+        ...     def _best(self, observation): return self._choose(observation)
+        >>> Stubborn().start(3, seed=0).act()
+        array([0, 0, 0])
+    """
+
+    block: ClassVar[int] = 1
+    name: ClassVar[str]
+    _state: ClassVar[tuple[str, ...]] = ()
+    runs: int | None = None
+    _rngs: list[np.random.Generator]
+
+    def start(
+        self, runs: int | None = None, *, seed: int | None = None, first_run: int = 0
+    ) -> Self:
+        """Return a fresh agent that plays.
+
+        Args:
+            runs: How many runs at once; None for a single one.
+            seed: Seed of all its randomness; None takes a fresh one.
+            first_run: The number of the first of the runs, where they are part of a larger whole.
+
+        Raises:
+            DataError: ``runs`` is below 1, or ``first_run`` does not begin a block.
+        """
+        if runs is not None and runs < 1:
+            raise DataError(f"runs is {runs}; expected at least 1, or None for a single run")
+        if first_run % self.block:
+            raise DataError(f"first_run is {first_run}; expected a multiple of {self.block}")
+        found = copy.copy(self)
+        found.runs = runs
+        blocks = range(first_run // self.block, -(-(first_run + (runs or 1)) // self.block))
+        entropy = checked_seed(seed)
+        found._rngs = [
+            np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(1, block)))
+            for block in blocks
+        ]
+        found._begin(runs or 1)
+        return found
+
+    def act(self, observation: Any = None) -> Any:
+        """Choose an action, shape ``(runs,)``; a plain number in a single run.
+
+        Raises:
+            AssumptionError: The agent was not started.
+        """
+        self._check_started()
+        chosen = self._choose(_batched(observation) if self.runs is None else observation)
+        return _single(chosen) if self.runs is None else chosen
+
+    def update(self, transition: Transition) -> None:
+        """Learn from what followed an action.
+
+        Raises:
+            AssumptionError: The agent was not started.
+            DataError: A reward is outside the range that the agent can take.
+        """
+        self._check_started()
+        if self.runs is None:
+            parts = {name: _batched(part) for name, part in vars(transition).items()}
+            transition = Transition(**parts)
+        self._learn(transition)
+
+    def recommend(self, observation: Any = None) -> Any:
+        """Say which action it would take for good, by what it knows on average."""
+        self._check_started()
+        chosen = self._best(_batched(observation) if self.runs is None else observation)
+        return _single(chosen) if self.runs is None else chosen
+
+    def observe(self, log: Any, *, do: Sequence[str] = ()) -> None:
+        """Learn from data that it did not choose.
+
+        Args:
+            log: Columns by name: the same rows for all runs, shape ``(rows,)``, or rows of their
+                own, shape ``(runs, rows)``; a frame, or a mapping.
+            do: The variables that were set from outside in these rows; else they are natural.
+
+        Raises:
+            AssumptionError: The agent was not started, or cannot use such data.
+        """
+        self._check_started()
+        self._read(log, tuple(do))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that a continuation depends on, as a copy."""
+        self._check_started()
+        state = {name: getattr(self, name) for name in self._state}
+        streams = [rng.bit_generator.state for rng in self._rngs]
+        return copy.deepcopy({"runs": self.runs, "streams": streams, **state})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Self:
+        """Return an agent that goes on from a state of an agent with the same description.
+
+        Raises:
+            DataError: The state is of another kind of agent.
+        """
+        expected = {"runs", "streams", *self._state}
+        if set(state) != expected:
+            raise DataError(
+                f"the state has {sorted(state)}; expected that of a {type(self).__name__}, "
+                f"{sorted(expected)}"
+            )
+        copied = copy.deepcopy(dict(state))
+        streams = copied.pop("streams")
+        found = self.start(copied["runs"], seed=0)
+        found.__dict__.update(copied)
+        for rng, stream in zip(found._rngs, streams, strict=True):
+            rng.bit_generator.state = stream
+        return found
+
+    @abstractmethod
+    def _begin(self, runs: int) -> None:
+        """Set the state to that of knowing nothing; ``self._rngs`` are there."""
+
+    @abstractmethod
+    def _choose(self, observation: Any) -> Any:
+        """Choose an action for each run."""
+
+    @abstractmethod
+    def _learn(self, transition: Transition) -> None:
+        """Learn from one transition of each run."""
+
+    @abstractmethod
+    def _best(self, observation: Any) -> Any:
+        """The action for good of each run."""
+
+    def _read(self, log: Any, do: tuple[str, ...]) -> None:
+        raise AssumptionError(
+            f"{type(self).__name__} cannot use data that it did not choose; use an agent that "
+            "holds a posterior over the model, such as ThompsonSampling"
+        )
+
+    def _check_started(self) -> None:
+        if not hasattr(self, "_rngs"):
+            raise AssumptionError(
+                f"the {type(self).__name__} has not started; expected such as "
+                "agent = agent.start(seed=0)"
+            )
+
+
+def _batched(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _batched(part) for name, part in value.items()}
+    return None if value is None else np.asarray(value)[None]
+
+
+def _single(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _single(part) for name, part in value.items()}
+    return value[0].item() if np.ndim(value[0]) == 0 else value[0]

@@ -1,0 +1,279 @@
+"""Episodes of several decisions: agents that plan once for each, and many runs of them."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from causalppl.agents.agent import Agent, Array, Integers, Transition
+from causalppl.agents.dtr_model import DTRModel, backward_induction, pooled
+from causalppl.agents.offline_baselines import LogTables, LogUse, StageBounds, log_uses
+from causalppl.agents.record import Record, Tally
+from causalppl.envs import SequentialSCMEnv
+from causalppl.exceptions import DataError
+from causalppl.inference.progress import is_shown, progress_bar
+from causalppl.parallel import parallel_map
+from causalppl.seeding import checked_seed
+
+__all__ = ["EpisodeAgent", "run_episodes"]
+
+_ENVS_WITHOUT_STREAMS = 64
+
+
+class EpisodeAgent(Agent):
+    """One who counts what follows what, and makes a plan before each episode.
+
+    Logs are counted where the diagram identifies a law from them, and else only bound it.
+
+    Args:
+        model: The stages.
+        log_error: The chance that any bound from a log is wrong.
+
+    Attributes:
+        outcomes: How often each outcome followed, shape ``(runs, laws, outcomes)``, one for each
+            stage; which laws there are, the model says.
+        pulls: How often each mean reward was paid, shape ``(runs, laws)``.
+        gains: Sums of scaled rewards, shape ``(runs, laws)``.
+        bounds: What logs say that do not identify a law, in these shapes; empty without such logs.
+        q: The plan: what each arm is taken to be worth, in scaled rewards.
+        episode: The number of the present episode, from 1.
+    """
+
+    _state: ClassVar[tuple[str, ...]] = (
+        "outcomes",
+        "pulls",
+        "gains",
+        "bounds",
+        "q",
+        "episode",
+        "num_logs",
+    )
+
+    def __init__(self, model: DTRModel, *, log_error: float = 0.05) -> None:
+        self.model, self.log_error = model, log_error
+
+    @abstractmethod
+    def _plan(self) -> list[Array]:
+        """What arms are taken to be worth in this episode, shape ``(runs, states, arms)`` each."""
+
+    @abstractmethod
+    def _mean_laws(self) -> tuple[list[Array], list[Array]]:
+        """Laws of outcomes and mean rewards by which it would act for good."""
+
+    def _values(self, laws: list[Array], rewards: list[Array]) -> list[Array]:
+        """What arms are worth under given laws."""
+        model, last = self.model, len(self.model) - 1
+        spread = [
+            law[:, cells] for law, cells in zip(laws, model.outcome_cells[:last], strict=True)
+        ]
+        paid = [mean[:, cells] for mean, cells in zip(rewards, model.reward_cells, strict=True)]
+        return backward_induction(model, spread, paid)
+
+    def _log_uses(self, do: tuple[str, ...]) -> list[tuple[LogUse, LogUse]]:
+        return log_uses(self.model, do)
+
+    def _begin(self, runs: int) -> None:
+        model = self.model
+        laws = [int(cells.max()) + 1 for cells in model.reward_cells]
+        self.outcomes = [
+            np.zeros((runs, int(cells.max()) + 1, size))
+            for cells, size in zip(model.outcome_cells, model.num_outcomes, strict=True)
+        ]
+        self.pulls = [np.zeros((runs, size)) for size in laws]
+        self.gains = [np.zeros((runs, size)) for size in laws]
+        self.bounds: list[StageBounds] = []
+        self.q: list[Array] = []
+        self.episode = self.num_logs = 0
+
+    def _choose(self, observation: Any) -> Integers:
+        stage = self.model.stage_of(observation)
+        if stage == 0 or not self.q:
+            self.episode += 1
+            self.q = self._plan()
+        return self._greedy(self.q[stage], stage, observation)
+
+    def _best(self, observation: Any) -> Integers:
+        stage = self.model.stage_of(observation)
+        q = self._values(*self._mean_laws())
+        return self._greedy(q[stage], stage, observation)
+
+    def _greedy(self, q: Array, stage: int, observation: Any) -> Integers:
+        found = q[np.arange(len(q)), self.model.state(stage, observation)].argmax(-1)
+        return np.asarray(found)
+
+    def _learn(self, transition: Transition) -> None:
+        seen = transition.observation
+        stage = self.model.stage_of(seen)
+        runs = np.arange(self.runs or 1)
+        state = np.broadcast_to(self.model.state(stage, seen), runs.shape)
+        action = np.asarray(transition.action)
+        gain = self.model.scaled(stage, transition.reward)
+        if self.model.pays[stage]:
+            law = self.model.reward_cells[stage][state, action]
+            self.pulls[stage][runs, law] += 1
+            self.gains[stage][runs, law] += gain
+        if stage < len(self.model) - 1:
+            law = self.model.outcome_cells[stage][state, action]
+            self.outcomes[stage][runs, law, self._outcome(stage, transition)] += 1
+
+    def _outcome(self, stage: int, transition: Transition) -> Integers:
+        """Number what followed; the last number is that of episodes that are over."""
+        ended = np.broadcast_to(np.asarray(transition.terminated, dtype=bool), (self.runs or 1,))
+        if ended.any() and not self.model.may_end:
+            raise DataError(
+                f"an episode is over after stage {stage} of {len(self.model)}; expected all "
+                "stages; say may_end=True of the model if episodes may end early"
+            )
+        found = np.full(ended.shape, self.model.num_outcomes[stage] - 1)
+        following = {k: np.asarray(v)[~ended] for k, v in transition.next_observation.items()}
+        found[~ended] = self.model.outcome(stage, following)
+        return found
+
+    def _read(self, log: Any, do: tuple[str, ...]) -> None:
+        tables, uses, model = LogTables(self.model, log), self._log_uses(do), self.model
+        for stage, (outcomes, rewards) in enumerate(uses):
+            if outcomes == "counts":
+                self.outcomes[stage] += pooled(tables.outcomes[stage], model.outcome_cells[stage])
+            if rewards == "counts" and model.pays[stage]:
+                self.pulls[stage] += pooled(tables.pulls[stage], model.reward_cells[stage])
+                self.gains[stage] += pooled(tables.gains[stage], model.reward_cells[stage])
+        if any("bounds" in use for pair in uses for use in pair):
+            self._bound(tables, uses)
+
+    def _bound(self, tables: LogTables, uses: list[tuple[LogUse, LogUse]]) -> None:
+        self.num_logs += 1
+        sizes = [o.size + p.size for o, p in zip(tables.outcomes, tables.pulls, strict=True)]
+        limits = 2 * sum(sizes) / len(tables.pulls[0])
+        # errors of several logs add up to no more than the one that is allowed
+        level = np.log(limits * self.num_logs * (self.num_logs + 1) / self.log_error)
+        found = [
+            StageBounds(
+                _joined(each.outcomes, self.model.outcome_cells[stage]),
+                _joined(each.rewards, self.model.reward_cells[stage]),
+            )
+            for stage, each in enumerate(tables.bounds(uses, float(level)))
+        ]
+        self.bounds = list(map(_both, self.bounds, found)) if self.bounds else found
+
+
+def run_episodes(
+    agent: Agent,
+    env: SequentialSCMEnv,
+    episodes: int,
+    runs: int = 100,
+    *,
+    seed: int | None = None,
+    natural_rows: int = 0,
+    num_workers: int = 1,
+    progress: bool | None = None,
+) -> Record:
+    """Let an agent play episodes, in many independent runs at once.
+
+    Run k of a seed is the same however many runs there are, and on however many workers.
+
+    Args:
+        agent: Whom to let play; it is not changed. Its arms are those of the environment.
+        env: Where.
+        episodes: How many units each run acts on.
+        runs: How many runs.
+        seed: Seed of all randomness.
+        natural_rows: Units of a log that each run reads beforehand: those of the environment's
+            ``logs``, on which somebody else acted.
+        num_workers: Number of processes.
+        progress: Whether to show a progress bar; None: at a terminal or in a notebook.
+
+    Returns:
+        Cumulative regret and reward of each run at up to 1,000 episodes: the regret of an episode
+        is what its actions lose in mean reward, at the histories that were met.
+
+    Raises:
+        DataError: ``episodes`` or ``runs`` is below 1, or the environment's stages are others.
+
+    Example:
+        >>> from causalppl.agents.posterior_sampling_dtr import PosteriorSamplingDTR
+        >>> from causalppl.envs import make_env
+        >>> env = make_env("TwoStageDTR")
+        >>> agent = PosteriorSamplingDTR(DTRModel.for_env(env))
+        >>> record = run_episodes(agent, env, episodes=300, runs=16, seed=0)
+        >>> bool(record.regret.mean() < 25)
+        True
+    """
+    if episodes < 1 or runs < 1:
+        raise DataError(f"episodes is {episodes}, runs {runs}; expected at least 1 of each")
+    used = checked_seed(seed)
+    block = max(agent.block, 1 if env.has_streams else _ENVS_WITHOUT_STREAMS)
+    padded = -(-runs // block) * block
+    share = -(-padded // (block * num_workers)) * block
+    jobs = [(first, min(share, padded - first)) for first in range(0, padded, share)]
+    if num_workers == 1:
+        tallies = [_play(agent, env, episodes, jobs[0], used, natural_rows, progress)]
+    else:
+        tallies = parallel_map(
+            lambda job: _play(agent, env, episodes, job, used, natural_rows, False),
+            jobs,
+            num_workers=num_workers,
+            progress=progress,
+        )
+    return Tally.joined(tallies).record(runs, name=agent.name, seed=used)
+
+
+def _play(
+    agent: Agent,
+    env: SequentialSCMEnv,
+    episodes: int,
+    job: tuple[int, int],
+    seed: int,
+    natural_rows: int,
+    progress: bool | None,
+) -> Tally:
+    first, runs = job
+    seeds = _seeds(seed, first, runs)
+    player = agent.start(runs, seed=seed, first_run=first)
+    if natural_rows:
+        logs = [env.logs(natural_rows, seed=each % 2**63) for each in seeds]
+        player.observe({n: np.stack([log[n].numpy() for log in logs]) for n in logs[0]})
+    envs, oracle = env.vector(runs), env.oracle
+    seen, _ = envs.reset(seed=seeds if env.has_streams else seeds[0])
+    tally = Tally(runs, episodes)
+    bar = progress_bar(episodes, agent.name, progress=is_shown(progress))
+    for _ in range(episodes):
+        regret, total = np.zeros(runs), np.zeros(runs)
+        for _ in env.stages:
+            action = player.act(seen)
+            regret += oracle.regret(seen, action)
+            after, reward, ended, _, info = envs.step(action)
+            player.update(Transition(action, reward, info["values"], seen, after, ended))
+            total, seen = total + reward, after
+        tally.add(regret, total)
+        bar.update()
+    bar.close()
+    return tally
+
+
+def _seeds(seed: int, first: int, runs: int) -> list[int]:
+    """One seed for the environment of each run, by its number alone."""
+    return [
+        int(np.random.SeedSequence(seed, spawn_key=(0, number)).generate_state(1, np.uint64)[0])
+        for number in range(first, first + runs)
+    ]
+
+
+def _joined(bounds: tuple[Array, Array], cells: Integers) -> tuple[Array, Array]:
+    """Let a law have all bounds that were found for it in several states."""
+    low, high = pooled(bounds[0], cells, np.maximum), pooled(bounds[1], cells, np.minimum)
+    return _uncrossed(low, high)
+
+
+def _both(one: StageBounds, other: StageBounds) -> StageBounds:
+    return StageBounds(
+        _intersected(one.outcomes, other.outcomes), _intersected(one.rewards, other.rewards)
+    )
+
+
+def _intersected(one: tuple[Array, Array], other: tuple[Array, Array]) -> tuple[Array, Array]:
+    return _uncrossed(np.maximum(one[0], other[0]), np.minimum(one[1], other[1]))
+
+
+def _uncrossed(low: Array, high: Array) -> tuple[Array, Array]:
+    # limits that cross, as rarely as they may be wrong, say no more than where they cross
+    return np.minimum(low, high), np.maximum(low, high)

@@ -1,0 +1,73 @@
+"""Mean cumulative regret of agents over steps."""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from causalppl.agents.record import Record
+from causalppl.exceptions import DataError, MissingExtraError
+
+__all__ = ["regret"]
+
+
+def regret(
+    records: Mapping[str, Record] | Iterable[Record] | Record,
+    *,
+    ax: Any = None,
+    log: bool = False,
+) -> Any:
+    """Draw mean cumulative regret, a line for each agent in a band of two standard errors.
+
+    Args:
+        records: One or several records, or a mapping from labels to them.
+        ax: The axes to draw on; None makes a figure.
+        log: Use a logarithmic scale for steps.
+
+    Returns:
+        The axes.
+
+    Raises:
+        DataError: There is no record.
+        MissingExtraError: matplotlib is not installed.
+
+    Example:
+        >>> from causalppl.agents import ThompsonSampling, run
+        >>> from causalppl.envs import SCMEnv
+        >>> from causalppl.examples import scm_mab_task_2
+        >>> problem = scm_mab_task_2()
+        >>> env = SCMEnv(problem.scm, problem.arms("POMIS"), problem.reward)
+        >>> record = run(ThompsonSampling.for_env(env), env, steps=50, runs=8, seed=0)
+        >>> regret(record).get_ylabel()
+        'cumulative regret'
+    """
+    if isinstance(records, Record):
+        records = [records]
+    if not isinstance(records, Mapping):
+        records = {record.name: record for record in records}
+    if not records:
+        raise DataError("there is no record to draw; expected at least one")
+    if ax is None:
+        _, ax = _pyplot().subplots(figsize=(6.4, 4))
+    for label, record in records.items():
+        found = record.mean_regret()
+        steps, mean, error = found["step"].values, found["mean"].values, found["se"].values
+        (line,) = ax.plot(steps, mean, label=f"{label} ({mean[-1]:.3g})")
+        ax.fill_between(
+            steps, mean - 2 * error, mean + 2 * error, color=line.get_color(), alpha=0.2
+        )
+    if log:
+        ax.set_xscale("log")
+    ax.set_xlabel("step")
+    ax.set_ylabel("cumulative regret")
+    ax.legend(frameon=False)
+    return ax
+
+
+def _pyplot() -> Any:
+    try:
+        return importlib.import_module("matplotlib.pyplot")
+    except ImportError:
+        raise MissingExtraError(
+            "drawing needs matplotlib, which is not installed; install it with "
+            "pip install 'causalppl[plots]'"
+        ) from None

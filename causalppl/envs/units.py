@@ -1,0 +1,153 @@
+"""Where units come from: drawn by running the program, or from a table of its exact law."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from causalppl.envs.arms import Arms
+from causalppl.envs.enumeration import Cells
+from causalppl.envs.own_chance import can_invert
+from causalppl.envs.running import run_units
+from causalppl.envs.sampler import CellSampler
+from causalppl.envs.shown import Shown
+from causalppl.envs.streams import Stream
+from causalppl.estimation.program_law import ProgramLaw, why_infinite
+from causalppl.programs import SCM
+
+__all__ = ["ProgramUnits", "TabulatedUnits", "UnitSource", "integer_levels"]
+
+Columns: TypeAlias = dict[str, NDArray[Any]]
+
+
+class UnitSource(ABC):
+    """Draws units: first what is seen of them, then what becomes of them under an action."""
+
+    has_streams: bool
+    """Whether each unit may have a random stream of its own."""
+    levels: Mapping[str, NDArray[Any]]
+    """Key of an observation to its possible values, where they are finitely many."""
+
+    @abstractmethod
+    def begin(self, count: int, stream: Stream) -> tuple[Any, Columns]:
+        """Draw units; what `finish` needs to know of them, and what is seen, ``(count,)`` each."""
+
+    @abstractmethod
+    def finish(self, begun: Any, actions: Any, stream: Stream) -> Columns:
+        """Act on the units, and return the values of the observed variables, ``(count,)`` each."""
+
+
+class TabulatedUnits(UnitSource):
+    """Units of a finite program, by inversion of the distribution function of its cells.
+
+    Args:
+        cells: The exact law.
+        arms: What may be set.
+    """
+
+    has_streams = True
+
+    def __init__(self, cells: Cells, arms: Arms) -> None:
+        self.cells, self.levels = cells, {k: np.unique(v) for k, v in cells.views.items()}
+        self._arms = arms
+        every = np.zeros(len(cells.view_weights), dtype=np.int64)
+        self._views = CellSampler(every, cells.view_weights)
+        self._cells = CellSampler(cells.pair, cells.weights)
+
+    def begin(self, count: int, stream: Stream) -> tuple[Any, Columns]:
+        """Draw units; nothing is drawn where nothing is seen."""
+        if not self.cells.views:
+            return np.zeros(count, dtype=np.int64), {}
+        view = self._views.draw(np.zeros(count, dtype=np.int64), stream.uniforms())
+        return view, {key: values[view] for key, values in self.cells.views.items()}
+
+    def finish(self, begun: Any, actions: Any, stream: Stream) -> Columns:
+        """Act on the units."""
+        pair = begun * len(self._arms) + self._arms.index(actions)
+        cell = self._cells.draw(pair, stream.uniforms())
+        return {name: values[cell] for name, values in self.cells.values.items()}
+
+
+class ProgramUnits(UnitSource):
+    """Units of any program, by running it once for all.
+
+    What is seen before acting is held while the program runs again under the action: sites that
+    no action reaches keep their values, the others are drawn anew, which is their law given what
+    is seen. Sites are drawn by inversion, from a stream of each unit's own, where all can be.
+
+    Args:
+        scm: The model.
+        arms: What may be set.
+        shown: What is seen.
+    """
+
+    def __init__(self, scm: SCM, arms: Arms, shown: Shown) -> None:
+        self.has_streams = can_invert(scm)
+        self._scm, self._arms, self._shown = scm, arms, shown
+        reached = frozenset[str]()
+        for name in arms.names:
+            reached |= scm.diagram.descendants({name}) - {name}
+        sites = scm.structure.sites
+        units = scm.structure.unit_sites
+        self._held = [n for n in units if sites[n].kind == "sample" and n not in reached]
+        self._integers = frozenset(
+            n for n, law in scm.laws.items() if integer_levels(law) is not None
+        )
+        self.levels = _finite_levels(scm, shown)
+
+    def begin(self, count: int, stream: Stream) -> tuple[Any, Columns]:
+        """Draw units; the program is not run where nothing is seen."""
+        if self._shown.is_empty:
+            return (count, {}), {}
+        values = run_units(self._scm, count, chance=self._chance(stream))
+        held = {name: values[name].clone() for name in self._held}
+        seen = {key: self._seen(key, values) for key in self._shown.keys}
+        return (count, held), seen
+
+    def finish(self, begun: Any, actions: Any, stream: Stream) -> Columns:
+        """Act on the units."""
+        count, held = begun
+        settings = self._arms.settings(actions)
+        values = run_units(self._scm, count, settings, chance=self._chance(stream), held=held)
+        return {name: self._column(name, values) for name in self._scm.observed}
+
+    def _chance(self, stream: Stream) -> Stream | int:
+        return stream if self.has_streams else stream.seed()
+
+    def _seen(self, key: str, values: Mapping[str, Tensor]) -> NDArray[Any]:
+        column = self._column(self._shown.variable(key), values)
+        return column.astype(self.levels[key].dtype) if key in self.levels else column
+
+    def _column(self, name: str, values: Mapping[str, Tensor]) -> NDArray[Any]:
+        kind = torch.int64 if name in self._integers else torch.float64
+        column: NDArray[Any] = values[name].to(kind).cpu().numpy().copy()
+        return column
+
+
+def _finite_levels(scm: SCM, shown: Shown) -> dict[str, NDArray[Any]]:
+    """List the values of what is seen, where they are finitely many integers."""
+    found, computed = {}, []
+    for key in shown.keys:
+        law = scm.laws.get(shown.variable(key))
+        levels = integer_levels(law)
+        if levels is not None:
+            found[key] = levels
+        elif law is None:
+            computed.append(key)
+    if computed and why_infinite(scm) is None:
+        states = ProgramLaw(scm).states
+        found |= {key: np.array(states[shown.variable(key)]) for key in computed}
+    return found
+
+
+def integer_levels(law: Any) -> NDArray[np.int64] | None:
+    """List the values of a finite law of integers; None for any other, or none."""
+    if law is None or not law.has_enumerate_support or law.event_shape:
+        return None
+    support = law.enumerate_support(expand=False).reshape(-1).numpy()
+    integers: NDArray[np.int64] = support.astype(np.int64)
+    return integers if bool((integers == support).all()) else None

@@ -1,0 +1,74 @@
+"""The picture of a falsification: which constraints hold, which do not, and how clearly."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from causalppl.exceptions import MissingExtraError
+
+if TYPE_CHECKING:
+    from causalppl.estimation.falsification import Falsification
+
+__all__ = ["draw_p_values"]
+
+SMALLEST = 1e-16  # what is smaller is drawn here
+MOST = 40  # lines of a readable picture
+
+
+def draw_p_values(report: "Falsification", ax: Any) -> Any:
+    """Draw adjusted p-values, the smallest on top; see `Falsification.plot`.
+
+    Args:
+        report: What to draw.
+        ax: The axes to draw on; None makes a figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    checks = sorted(report.checks, key=lambda check: check.result.p_value)
+    shown = checks[:MOST]
+    if ax is None:
+        _, ax = _pyplot().subplots(
+            figsize=(7, 1.6 + 0.28 * max(len(shown), 1)), layout="constrained"
+        )
+    places = range(len(shown))
+    values = [max(check.adjusted, SMALLEST) for check in shown]
+    for is_violated, color, label in (
+        (True, "C3", "contradicted"),
+        (False, "C0", "not contradicted"),
+    ):
+        chosen = [i for i in places if shown[i].is_violated == is_violated]
+        if chosen:
+            ends = [values[i] for i in chosen]
+            ax.hlines(chosen, ends, 1, color=color, alpha=0.35)
+            ax.plot(ends, chosen, "o", color=color, label=label)
+    ax.axvline(report.level, color="0.3", linestyle="--", label=f"level {report.level:g}")
+    ax.set_xscale("log")
+    ax.set_xlim(min([*values, report.level]) / 2, 1.5)
+    ax.set_yticks(places, [str(check.fact) for check in shown])
+    ax.set_ylim(max(len(shown), 1) - 0.5, -0.5)
+    ax.set_xlabel(f"adjusted p-value (at least {SMALLEST:g})")
+    ax.set_title(_title(report, len(checks) - len(shown)))
+    ax.legend(loc="lower left")
+    return ax
+
+
+def _title(report: "Falsification", hidden: int) -> str:
+    if not report.checks:
+        return "nothing was tested"
+    verdict = f"{len(report.violations)} of {len(report.checks)} constraints contradicted"
+    notes = [f"{hidden} larger p-values not drawn"] if hidden else []
+    notes += [f"{len(report.skipped)} not tested"] if report.skipped else []
+    return "; ".join([verdict, *notes])
+
+
+def _pyplot() -> Any:
+    try:
+        return importlib.import_module("matplotlib.pyplot")
+    except ImportError:
+        raise MissingExtraError(
+            "drawing needs matplotlib, which is not installed; install it with "
+            "pip install 'causalppl[plots]'"
+        ) from None

@@ -1,0 +1,177 @@
+"""Covariates and treatment as columns of numbers, with powers and products."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+
+from causalppl.data import Table
+from causalppl.estimation.adjustment_design import AdjustmentDesign
+from causalppl.estimation.column_values import Codes, numbers
+from causalppl.estimation.estimate import Array
+from causalppl.exceptions import DataError
+
+__all__ = ["Features"]
+
+Factors: TypeAlias = tuple[tuple[str, int], ...]
+_POWER = re.compile(r"\s*(?:\^\s*(\d+))?\s*(\*|$)")
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """The covariates of a design as columns of numbers, and its treatment.
+
+    Numbers are standardised, categories become one indicator each but the first that occurs. So do
+    the arms of a treatment; one that is a number stays one. Powers and products are taken first and
+    standardised then, so a term is what it says.
+
+    Attributes:
+        design: The rows.
+        terms: Powers and products, such as ``"age^2"`` and ``"age*sex"``. Names are those of
+            columns, whatever signs they have.
+
+    Raises:
+        DataError: A term is no product of powers of covariates and treatment.
+    """
+
+    design: AdjustmentDesign
+    terms: tuple[str, ...] = ()
+
+    @cached_property
+    def covariates(self) -> Array:
+        """The columns that do not depend on the treatment, shape ``(rows, columns)``."""
+        table = self.design.table
+        columns = [_columns(table, name) for name in self.design.covariates]
+        columns += [_product(table, term) for term in self._parsed if not self._treats(term)]
+        return _standardised(np.concatenate([*columns, np.empty((self.design.num_rows, 0))], 1))
+
+    @cached_property
+    def treats(self) -> bool:
+        """Whether some term names the treatment."""
+        return any(self._treats(term) for term in self._parsed)
+
+    def treats_in(self, term: str) -> bool:
+        """Whether a term names the treatment."""
+        return self._treats(self._parsed[self.terms.index(term)])
+
+    @property
+    def as_seen(self) -> Array:
+        """All columns, with the treatment that each row received."""
+        if self.design.is_numeric:
+            return self._with_dose(self.design.received)
+        return self._with_indicators(self.design.arm)
+
+    def with_arm(self, arm: int) -> Array:
+        """All columns, with the treatment set: covariates, treatment, products."""
+        rows = self.design.num_rows
+        if self.design.is_numeric:
+            return self._with_dose(np.full(rows, self.design.levels[arm]))
+        return self._with_indicators(np.full(rows, arm))
+
+    def _with_indicators(self, arm: Codes) -> Array:
+        states = range(1, len(self.design.arms))
+        indicators = np.stack([arm == state for state in states], 1) * 1.0
+        factors = [_standardised(_product(self.design.table, rest)) for _, rest in self._moved]
+        products = [_times(indicators, factor) for factor in factors]
+        return np.concatenate([self.covariates, indicators, *products], 1)
+
+    def _with_dose(self, dose: Array) -> Array:
+        # in units of those received, so that a column is the same function of any dose
+        columns = self._products(dose)
+        centre, spread = self._received_scale
+        kept = spread > 0
+        return np.concatenate([self.covariates, (columns - centre)[:, kept] / spread[kept]], 1)
+
+    @cached_property
+    def _received_scale(self) -> tuple[Array, Array]:
+        columns = self._products(self.design.received)
+        spread = columns.std(0)
+        return columns.mean(0), spread * (spread > 1e-12 * np.abs(columns).max(0))
+
+    def _products(self, dose: Array) -> Array:
+        table = self.design.table
+        terms = dict.fromkeys([(1, ()), *self._moved])
+        return np.concatenate(
+            [_times(dose[:, None] ** power, _product(table, rest)) for power, rest in terms], 1
+        )
+
+    @cached_property
+    def _moved(self) -> list[tuple[int, Factors]]:
+        """The terms that name the treatment: its power in each, and the other factors."""
+        own = self.design.treatments
+        return [
+            (
+                sum(power for name, power in term if name in own),
+                tuple(factor for factor in term if factor[0] not in own),
+            )
+            for term in self._parsed
+            if self._treats(term)
+        ]
+
+    @cached_property
+    def _parsed(self) -> list[Factors]:
+        known = (*self.design.covariates, *self.design.treatments)
+        return [_parsed(term, known) for term in self.terms]
+
+    def _treats(self, term: Factors) -> bool:
+        return any(name in self.design.treatments for name, _ in term)
+
+
+def _parsed(term: str, known: Sequence[str]) -> Factors:
+    factors = _factors(term.strip(), sorted(known, key=len, reverse=True))
+    if factors is None:
+        a, b = (*known, known[0])[:2]
+        names = [re.sub(r"\s*\^\s*\d+$", "", part.strip()) for part in term.split("*")]
+        unknown = next((name for name in names if name not in known), None)
+        what = (
+            f" names {unknown}, which is neither the treatment nor a covariate" if unknown else ""
+        )
+        raise DataError(
+            f"the term {term!r}{what or ' is none'}; expected powers (from 1) and products of "
+            f"{', '.join(known)}, such as '{a}^2' or '{a}*{b}'"
+        )
+    return factors
+
+
+def _factors(text: str, known: Sequence[str]) -> Factors | None:
+    """Read powers of names, whatever signs these hold; the longest name that fits comes first."""
+    for name in known:
+        found = _POWER.match(text, len(name)) if text.startswith(name) else None
+        power = int(found[1] or 1) if found else 0
+        if found is None or power < 1:
+            continue
+        if not found[2]:
+            return ((name, power),)
+        rest = _factors(text[found.end() :].lstrip(), known)
+        if rest is not None:
+            return ((name, power), *rest)
+    return None
+
+
+def _columns(table: Table, name: str) -> Array:
+    values = numbers(table, name)
+    if table.column(name).categories is None:
+        return values.reshape(len(values), -1)
+    return np.stack([values == code for code in np.unique(values)[1:]] or [values * 0], 1) * 1.0
+
+
+def _product(table: Table, term: Factors) -> Array:
+    found = np.ones((table.num_rows, 1))
+    for name, power in term:
+        found = _times(found, _columns(table, name) ** power)
+    return found
+
+
+def _times(first: Array, second: Array) -> Array:
+    """All products of a column of the one with a column of the other."""
+    return (first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
+
+
+def _standardised(columns: Array) -> Array:
+    """Centre and scale; constant columns are left out."""
+    spread = columns.std(0)
+    kept = spread > 1e-12 * np.abs(columns).max(0, initial=1.0)
+    return (columns[:, kept] - columns[:, kept].mean(0)) / spread[kept]

@@ -1,0 +1,42 @@
+"""Adjustments of p-values for the number of tests."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Adjust", "benjamini_hochberg", "holm"]
+
+Array: TypeAlias = NDArray[np.float64]
+Adjust: TypeAlias = Callable[[Array], Array]
+
+
+def holm(p_values: Array) -> Array:
+    """Adjust p-values so that the chance of any false alarm is at most the level (Holm 1979).
+
+    Example:
+        >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
+        [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.sort(p_values) * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(stepped))
+    return adjusted
+
+
+def benjamini_hochberg(p_values: Array) -> Array:
+    """Adjust p-values so that the expected share of false alarms among alarms is at most a level.
+
+    For independent tests and under positive dependence (Benjamini and Hochberg 1995).
+
+    Example:
+        >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03])).tolist()
+        [0.03, 0.04, 0.04]
+    """
+    order = np.argsort(p_values, kind="stable")
+    stepped = np.sort(p_values) * len(p_values) / np.arange(1, len(p_values) + 1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(1, np.minimum.accumulate(stepped[::-1])[::-1])
+    return adjusted

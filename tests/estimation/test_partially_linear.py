@@ -1,0 +1,149 @@
+"""The partially linear model against closed forms, known slopes, and its own promises."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures
+
+from causalppl import ADMG, estimate, identify
+from causalppl.data import Table
+from causalppl.estimation.estimator import Problem
+from causalppl.estimation.partially_linear import PartiallyLinear
+from causalppl.exceptions import AssumptionError, DataError, OverlapWarning
+
+GRAPH = ADMG.parse("{Z0, Z1} -> X; {Z0, Z1} -> Y; X -> Y")
+QUADRATIC = make_pipeline(PolynomialFeatures(3), Ridge(0.1))
+
+
+def dose_data(rng, rows=500, *, slope=0.7):
+    z = rng.normal(size=(rows, 2))
+    x = z[:, 0] ** 2 - z[:, 1] + rng.normal(size=rows)
+    spread = 0.5 + np.abs(z[:, 1])
+    y = slope * x + z[:, 0] ** 2 + z[:, 0] * z[:, 1] + spread * rng.normal(size=rows)
+    return {"Z0": z[:, 0], "Z1": z[:, 1], "X": x, "Y": y}
+
+
+def arm_data(rng, rows=500, *, effect=0.7):
+    z = rng.normal(size=(rows, 2))
+    x = (rng.random(rows) < 1 / (1 + np.exp(-z[:, 0]))).astype(int)
+    y = effect * x + z[:, 0] ** 2 + z[:, 1] + (1 + x) * rng.normal(size=rows)
+    return {"Z0": z[:, 0], "Z1": z[:, 1], "X": x, "Y": y}
+
+
+def asked(query="ATE(X: 1 vs 0 -> Y)"):
+    return identify(GRAPH, query)
+
+
+def test_without_folds_and_with_linear_models_it_is_least_squares():
+    data = dose_data(np.random.default_rng(0))
+    method = PartiallyLinear(outcome=LinearRegression(), treatment=LinearRegression(), folds=1)
+    found = estimate(asked(), data, method=method, seed=0)
+    columns = np.c_[data["X"], np.ones(500), data["Z0"], data["Z1"]]
+    inverse = np.linalg.inv(columns.T @ columns)
+    coefficients = inverse @ columns.T @ data["Y"]
+    residual = data["Y"] - columns @ coefficients
+    meat = (columns * residual[:, None] ** 2).T @ columns
+    assert_allclose(float(found), coefficients[0], rtol=1e-8)  # Frisch, Waugh and Lovell
+    assert_allclose(found.standard_error, np.sqrt((inverse @ meat @ inverse)[0, 0]), rtol=1e-8)
+
+
+def test_an_effect_is_the_slope_times_the_difference():
+    data = dose_data(np.random.default_rng(1))
+    method = PartiallyLinear(outcome=QUADRATIC, treatment=QUADRATIC)
+    one = estimate(asked(), data, method=method, seed=0)
+    three = estimate(asked("ATE(X: 2 vs -1 -> Y)"), data, method=method, seed=0)
+    assert_allclose(float(three), 3 * float(one), rtol=1e-9)
+    assert_allclose(three.standard_error, 3 * one.standard_error, rtol=1e-9)
+    assert_allclose(one.diagnostics["slopes"], [float(one)], rtol=1e-9)
+    assert any("average of slopes" in sentence for sentence in one.assumptions)
+
+
+@pytest.mark.parametrize("draw", [dose_data, arm_data])
+def test_default_learners_find_the_slope(draw):
+    data = draw(np.random.default_rng(2), 600)
+    found = estimate(asked(), data, method=PartiallyLinear(), seed=0)
+    low, high = found.interval(0.999)
+    assert low < 0.7 < high
+    assert found.standard_error < 0.2
+    again = estimate(asked(), data, method=PartiallyLinear(), seed=0)
+    assert float(again) == float(found)
+
+
+def test_two_texts_are_compared_like_zero_and_one():
+    data = arm_data(np.random.default_rng(3), 300)
+    method = PartiallyLinear(outcome=QUADRATIC, treatment=LogisticRegression())
+    numbers = estimate(asked(), data, method=method, seed=0)
+    data["X"] = np.where(data["X"] == 1, "b: new", "a: old")
+    texts = estimate(asked("ATE(X: 'b: new' vs 'a: old' -> Y)"), data, method=method, seed=0)
+    assert_allclose(float(texts), float(numbers), rtol=1e-9)
+
+
+def test_weights_that_are_counts_repeat_rows():
+    data = arm_data(np.random.default_rng(4), 200)
+    counts = np.arange(200) % 3 + 1
+    method = PartiallyLinear(outcome=LinearRegression(), treatment=LinearRegression(), folds=1)
+    weighted = estimate(asked(), data, method=method, weights=counts, seed=0)
+    rows = np.repeat(np.arange(200), counts)
+    repeated = estimate(asked(), {k: v[rows] for k, v in data.items()}, method=method, seed=0)
+    assert_allclose(float(weighted), float(repeated), rtol=1e-9)
+    assert_allclose(weighted.standard_error, repeated.standard_error, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("E[Y | do(X=1)]", "asks for a level"),
+        ("ETT(X: 1 vs 0 -> Y)", "about some units"),
+    ],
+)
+def test_questions_that_a_slope_does_not_answer_are_refused(query, words):
+    data = arm_data(np.random.default_rng(5), 200)
+    with pytest.raises(AssumptionError, match=words):
+        estimate(asked(query), data, method=PartiallyLinear(), seed=0)
+
+
+def test_three_texts_are_refused():
+    data = arm_data(np.random.default_rng(6), 200)
+    data["X"] = np.array(["a", "b", "c"])[np.arange(200) % 3]
+    with pytest.raises(AssumptionError, match="expected numbers, or two values"):
+        estimate(asked("ATE(X: b vs a -> Y)"), data, method=PartiallyLinear(), seed=0)
+
+
+def test_a_treatment_that_covariates_tell_is_refused_and_nearly_so_warns():
+    rng = np.random.default_rng(7)
+    data = dose_data(rng, 300)
+    plain = PartiallyLinear(outcome=LinearRegression(), treatment=LinearRegression())
+    data["X"] = data["Z0"] + 2 * data["Z1"]
+    with pytest.raises(AssumptionError, match="nothing shows"):
+        estimate(asked(), data, method=plain, seed=0)
+    data["X"] = data["X"] + 0.2 * rng.normal(size=300)
+    with pytest.warns(OverlapWarning, match="rests on little"):
+        estimate(asked(), data, method=plain, seed=0)
+
+
+def test_settings_are_checked():
+    with pytest.raises(DataError, match="folds is 0"):
+        PartiallyLinear(folds=0)
+    with pytest.raises(DataError, match="outcome is 'ridge'"):
+        PartiallyLinear(outcome="ridge")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("draw", "treatment"),
+    [(dose_data, Ridge(1.0)), (arm_data, LogisticRegression())],
+    ids=["dose", "two arms"],
+)
+def test_intervals_hold_the_truth_as_often_as_they_say(draw, treatment):
+    method = PartiallyLinear(
+        outcome=Ridge(1.0), treatment=treatment, terms=("Z0^2", "Z1^2", "Z0*Z1")
+    )
+    rng, question, held = np.random.default_rng(8), asked(), 0
+    for _ in range(500):
+        problem = Problem(question, Table.from_any(draw(rng, 800), dtype=torch.float64))
+        low, high = method.solve(problem, seed=0).interval()
+        held += int(low < 0.7 < high)
+    assert 0.93 <= held / 500 <= 0.97
