@@ -1,6 +1,5 @@
 """Causal Bayesian optimisation: which variables to set, and to what, by draws of a causal model."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from causalppl.agents.agent import Agent, Arm, Array, Transition
+from causalppl.agents.arm_search import best_point, is_open
 from causalppl.agents.gp_mechanism import GPSettings, Rows
 from causalppl.agents.gp_model import DrawnModel, GPModel
 from causalppl.exceptions import DataError, QueryError
@@ -25,10 +25,6 @@ __all__ = ["CausalBayesianOptimisation"]
 
 WHICH = "set"
 """The key of an action that says which arm it is, as in environments with open values."""
-_POINTS = {1: 101, 2: 15, 3: 7}
-_FINER = {1: 11, 2: 7, 3: 5}
-_FEWEST_POINTS = 4
-_ROUNDS = 2
 
 
 class CausalBayesianOptimisation(Agent):
@@ -36,7 +32,8 @@ class CausalBayesianOptimisation(Agent):
 
     Each mechanism is a Gaussian process of a variable's parents, learned from natural rows and from
     all rows in which the variable was not set, whatever else was. To act, one model is drawn from
-    the posterior, and what is best in it is done (Thompson sampling). Hidden common causes are
+    the posterior, and what is best in it is done (Thompson sampling); by default it is the mean of a
+    few drawn models, which explores less. Hidden common causes are
     taken to add to what parents do; natural rows that cannot tell the two apart leave both open.
 
     Hyperparameters are refitted after 1, 2, 4, 8, ... actions, and after each log.
@@ -51,7 +48,7 @@ class CausalBayesianOptimisation(Agent):
             anything; where the bounds are narrow a larger choice can be better.
         settings: Beliefs about mechanisms before data.
         num_models: How many drawn models are averaged before acting. One is Thompson sampling; more
-            explore less, which pays where there are few steps.
+            explore less, which pays where there are few steps (four: chosen for 60 steps).
         num_particles: Units that a drawn model is followed with.
 
     Raises:
@@ -84,7 +81,7 @@ class CausalBayesianOptimisation(Agent):
         maximise: bool = True,
         sets: Literal["all", "MIS", "POMIS"] = "POMIS",
         settings: GPSettings | None = None,
-        num_models: int = 1,
+        num_models: int = 4,
         num_particles: int = 32,
     ) -> None:
         self.graph = model.graph if isinstance(model, SCM) else model
@@ -157,29 +154,12 @@ class CausalBayesianOptimisation(Agent):
         return self.model.draw(rows, memory.known, rng)
 
     def _best_of(self, models: Sequence[DrawnModel]) -> tuple[int, dict[str, float]]:
-        found = [(number, *self._best_point(self.arms[number], models)) for number in self.tried]
+        def mean(done: Mapping[str, Array]) -> Array:
+            return self.sign * np.mean([model.mean(done) for model in models], 0)
+
+        found = [(number, *best_point(self.arms[number], mean)) for number in self.tried]
         number, _, point = max(found, key=lambda entry: entry[1])
         return number, point
-
-    def _best_point(self, arm: Arm, models: Sequence[DrawnModel]) -> tuple[float, dict[str, float]]:
-        """Look on a grid, and then on finer ones around what was best."""
-        limits = {n: v if _is_open(v) else (float(v), float(v)) for n, v in arm.items()}
-        opened = sum(low < high for low, high in limits.values())
-        lows, highs = np.array(list(limits.values()), dtype=np.float64).reshape(-1, 2).T
-        low, high, count = lows, highs, _POINTS.get(opened, _FEWEST_POINTS)
-        best, place = -np.inf, lows
-        for _ in range(1 + _ROUNDS):
-            axes = [np.linspace(a, b, count if a < b else 1) for a, b in zip(low, high, strict=True)]
-            grid = np.array(list(itertools.product(*axes))).reshape(-1, len(limits))
-            done = dict(zip(limits, grid.T, strict=True))
-            means = self.sign * np.mean([model.mean(done) for model in models], 0)
-            top = int(np.argmax(means))
-            if means[top] > best:
-                best, place = float(means[top]), grid[top]
-            cell = (high - low) / max(count - 1, 1)
-            low, high = np.maximum(place - cell, lows), np.minimum(place + cell, highs)
-            count = _FINER.get(opened, _FEWEST_POINTS)
-        return best, dict(zip(limits, place.tolist(), strict=True))
 
     def _actions(self, chosen: Sequence[tuple[int, dict[str, float]]]) -> dict[str, Any]:
         """Put actions in the form of an environment with open values."""
@@ -223,17 +203,13 @@ def _nothing(graph: ADMG) -> Rows:
     )
 
 
-def _is_open(value: Any) -> bool:
-    return isinstance(value, tuple | list)
-
-
 def _bounds(graph: ADMG, arms: Sequence[Arm], reward: str) -> dict[str, tuple[float, float]]:
     if unknown := sorted({reward, *(n for arm in arms for n in arm)} - set(graph.nodes)):
         raise QueryError(
             f"{', '.join(unknown)} is not in the diagram, which has {', '.join(graph.nodes)}"
         )
     found: dict[str, tuple[float, float]] = {}
-    for name, value in ((n, v) for arm in arms for n, v in arm.items() if _is_open(v)):
+    for name, value in ((n, v) for arm in arms for n, v in arm.items() if is_open(v)):
         if len(value) != 2 or not -np.inf < value[0] < value[1] < np.inf:
             raise QueryError(f"{name} may be set to {value!r}; expected finite bounds (low, high)")
         low, high = float(value[0]), float(value[1])

@@ -125,12 +125,18 @@ class EpisodeAgent(Agent):
                 "stages; say may_end=True of the model if episodes may end early"
             )
         found = np.full(ended.shape, self.model.num_outcomes[stage] - 1)
-        following = {k: np.asarray(v)[~ended] for k, v in transition.next_observation.items()}
-        found[~ended] = self.model.outcome(stage, following)
+        if not ended.all():
+            seen = {k: np.asarray(v)[~ended] for k, v in transition.next_observation.items()}
+            found[~ended] = self.model.outcome(stage, seen)
         return found
 
     def _read(self, log: Any, do: tuple[str, ...]) -> None:
         tables, uses, model = LogTables(self.model, log), self._log_uses(do), self.model
+        if len(tables.pulls[0]) not in (1, self.runs):
+            raise DataError(
+                f"the log has rows for {len(tables.pulls[0])} runs; expected {self.runs or 1}, or "
+                "the same rows for all; columns have shape (rows,) or (runs, rows)"
+            )
         for stage, (outcomes, rewards) in enumerate(uses):
             if outcomes == "counts":
                 self.outcomes[stage] += pooled(tables.outcomes[stage], model.outcome_cells[stage])

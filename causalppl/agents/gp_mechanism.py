@@ -53,7 +53,7 @@ class GPSettings:
     lengthscale: tuple[float, float] = (0.2, 0.7)
     variance: tuple[float, float] = (0.5, 1.0)
     noise: tuple[float, float] = (0.3, 1.0)
-    level: float = 1.0
+    level: float = 0.25
     num_features: int = 128
 
 

@@ -46,7 +46,7 @@ class LatentClasses(Engine):
     num_classes: int = 4
     concentrations: tuple[float, ...] = (0.02, 0.15)
     class_concentration: float = 1.0
-    early_sweeps: int = 4
+    early_sweeps: int = 8
     log_sweeps: int = 200
 
     def begin(self, choice: Choice, rngs: list[np.random.Generator], runs: int) -> "_ClassBelief":

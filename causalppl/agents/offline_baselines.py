@@ -144,15 +144,11 @@ def log_uses(model: DTRModel, do: Sequence[str] = ()) -> list[tuple[LogUse, LogU
         >>> log_uses(DTRModel.for_env(make_env("TwoStageDTR")))
         [('counts', 'counts'), ('counts', 'history bounds')]
     """
-    found = []
+    found: list[tuple[LogUse, LogUse]] = []
     for stage, paid in enumerate(model.paid):
-        targets = frozenset(model.drawn[stage])
-        found.append(
-            (
-                _use(model, stage, targets, frozenset(do)),
-                _use(model, stage, frozenset([paid] if paid else []), frozenset(do)),
-            )
-        )
+        outcomes = _use(model, stage, frozenset(model.drawn[stage]), frozenset(do))
+        rewards = _use(model, stage, frozenset([paid] if paid else []), frozenset(do))
+        found.append((outcomes, rewards))
     return found
 
 
@@ -222,8 +218,7 @@ class FixedRegime(Agent):
     def _choose(self, observation: Any) -> Integers:
         return self(observation)
 
-    def _best(self, observation: Any) -> Integers:
-        return self(observation)
+    _best = _choose
 
     def _learn(self, transition: Transition) -> None:
         return None
@@ -252,12 +247,7 @@ def naive_policy(model: DTRModel, log: Any) -> FixedRegime:
         [np.int64(0), np.int64(0)]
     """
     tables = LogTables(model, log)
-    rewards = [_ratio(g, p) for g, p in zip(tables.gains, tables.pulls, strict=True)]
-    laws = [
-        _ratio(o, p[..., None])
-        for o, p in zip(tables.outcomes[:-1], tables.pulls[:-1], strict=True)
-    ]
-    return FixedRegime(model, [each[0] for each in backward_induction(model, laws, rewards)])
+    return _best_regime(model, *_adjusted(model, [tables]))
 
 
 def backdoor_policy(model: DTRModel, log: Any, adjustment: Sequence[str]) -> FixedRegime:
@@ -303,7 +293,10 @@ def backdoor_policy(model: DTRModel, log: Any, adjustment: Sequence[str]) -> Fix
     for number in range(group.max() + 1):
         own = {name: column[group == number] for name, column in columns.items()}
         parts.append(LogTables(model, own))
-    laws, rewards = _adjusted(model, parts)
+    return _best_regime(model, *_adjusted(model, parts))
+
+
+def _best_regime(model: DTRModel, laws: list[Array], rewards: list[Array]) -> FixedRegime:
     return FixedRegime(model, [each[0] for each in backward_induction(model, laws, rewards)])
 
 

@@ -266,7 +266,7 @@ class BetaThompson(PerArm):
         return found
 
     def _absorb(self, sums: "_Sums") -> None:
-        # within a cell the coins of a log are like those of rewards that came one by one
+        # a reward between 0 and 1 is that part of a success: the mean of its coin
         self.cells.add_counts(sums.rewards, sums.counts - sums.rewards)
 
     def _means(self) -> Array:

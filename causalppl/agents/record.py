@@ -155,7 +155,7 @@ class Tally:
     def add(self, regret: Array, reward: Array) -> None:
         """Add one step of all runs."""
         self._step += 1
-        self._sums["regret"] += regret
+        self._sums["regret"] += np.where(regret < _OPTIMAL, 0.0, regret)
         self._sums["reward"] += reward
         self._sums["optimal"] += regret < _OPTIMAL
         if self._step == self._points[self._place]:

@@ -127,7 +127,7 @@ def best_in_box(values: Array, low: Array, high: Array) -> Array:
         high: Upper bounds, which add up to at least one.
 
     Example:
-        >>> best_in_box(np.array([0.0, 1.0]), np.array([0.2, 0.1]), np.array([0.9, 0.6]))
+        >>> best_in_box(np.array([0.0, 1.0]), np.array([0.2, 0.1]), np.array([0.9, 0.6])).round(6)
         np.float64(0.6)
     """
     order = np.argsort(-values, -1)

@@ -107,7 +107,8 @@ class SelectionWitness:
 
     Attributes:
         query: The query.
-        graph, selected_on: The diagram and the selection node.
+        graph: The diagram.
+        selected_on: The selection node.
         path: An open path between them, in the diagram without arrows into what is set, or None.
         target: The variables whose c-factor is missing; empty if none was needed.
         region: Where the recursion ends, with S.

@@ -1,4 +1,4 @@
-"""Optimistic values: above the truth where that is certified, and refused or warned of elsewhere."""
+"""Optimistic values: above the truth where that is certified; else refused or warned of."""
 
 import numpy as np
 import pytest

@@ -348,7 +348,7 @@ def test_what_cannot_be_is_refused_by_name():
     with pytest.raises(QueryError, match="no stages"):
         DTRModel([], {})
     many = [Stage([{f"X{k}": 0}, {f"X{k}": 1}], [f"S{k}"]) for k in range(8)]
-    with pytest.raises(AssumptionError, match=r"stage 7 has .* histories"):
+    with pytest.raises(AssumptionError, match=r"stage 6 has .* histories"):
         DTRModel(many, {f"S{k}": range(8) for k in range(8)}, outcome="Y")
     with pytest.raises(DataError, match="positive parameters"):
         PosteriorSamplingDTR(model_without_diagram(), concentration=0)
@@ -362,6 +362,8 @@ def test_a_log_that_cannot_be_read_is_refused():
         agent.observe({name: [0] for name in COLUMNS[:-1]})
     with pytest.raises(DataError, match=r"S2 is 2.0; expected one of \[0, 1\]"):
         agent.observe({**{name: [0] for name in COLUMNS}, "S2": [2]})
+    with pytest.raises(DataError, match="rows for 3 runs; expected 1"):
+        agent.observe({name: np.zeros((3, 5)) for name in COLUMNS})
     with pytest.raises(DataError, match="W is not in the log"):
         backdoor_policy(agent.model, {name: [0] for name in COLUMNS}, ["W"])
 
