@@ -92,7 +92,7 @@ def main() -> None:
             "here": played(BetaThompson.for_env(env), steps, RUNS),
             "plain numpy": lambda: plain_numpy(steps, RUNS, means),
         }
-        times = compare(ways, budget=bench.budget(80), least=3)
+        times = compare(ways, budget=bench.budget(50), least=3)
         setting = f"{TASK}, {steps:,} steps, {RUNS:,} runs at once"
         told = ask_peer(means, env.arms)
         peers = {"plain numpy": times.seconds("plain numpy").per_second(steps * RUNS)}
@@ -103,7 +103,7 @@ def main() -> None:
         bench.add(Row("decisions, per-arm Thompson sampling", setting, here, target, peers))
 
         posterior = {"here": played(ThompsonSampling.for_env(env), SCM_STEPS, SCM_RUNS)}
-        times = compare(posterior, budget=bench.budget(60), least=1)
+        times = compare(posterior, budget=bench.budget(20), least=1)
         setting = f"{TASK}, {SCM_STEPS:,} steps, {SCM_RUNS} runs at once"
         here = times.seconds("here").per_second(SCM_STEPS * SCM_RUNS)
         target = Target("at least", 2e4)

@@ -19,7 +19,7 @@ from causalppl.agents.causal_bayesian_optimisation import CausalBayesianOptimisa
 from causalppl.agents.gp_mechanism import GPMechanism, GPSettings, Rows
 from causalppl.envs import SCMEnv, make_env
 
-STEPS, NATURAL_ROWS, NUM_MODELS = 60, 100, 4
+STEPS, NATURAL_ROWS, NUM_MODELS = 60, 100, 2
 PROBLEMS = {"ToyGraph": (100, 34.0), "PSA": (20, 31.8), "CompleteGraph": (20, None)}
 """Name to number of runs and to the regret to reach."""
 
@@ -32,6 +32,7 @@ class Random:
     rng: Any
 
     def act(self) -> Any:
+        """Draw an action."""
         number = int(self.rng.integers(len(self.env.arms)))
         bounds = {name: (space.low, space.high) for name, space in self.env.choices.open.items()}
         point = {name: self.rng.uniform(low, high) for name, (low, high) in bounds.items()}
@@ -62,6 +63,7 @@ class PerSet:
         self.known = [model.fresh() for model in self.models]
 
     def act(self) -> Any:
+        """Do what is best by drawn functions."""
         found = [(*self._best(number), number) for number in range(len(self.models))]
         _, point, number = max(found, key=lambda entry: entry[0])
         others = {name: float(space.low) for name, space in self.env.choices.open.items()}
@@ -71,6 +73,7 @@ class PerSet:
         """Natural rows say nothing of what setting a variable does."""
 
     def update(self, transition: Transition) -> None:
+        """Keep what setting the variables earned."""
         number = transition.action["set"]
         row = {name: float(transition.action[name]) for name in self.env.arms[number]}
         self.rows[number].append({**row, self.env.outcome: float(transition.values["Y"])})

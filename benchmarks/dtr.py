@@ -154,7 +154,7 @@ def on_a_problem(bench: Any, setting: str, rows: int) -> None:
 
 
 MOST = {"textbook": 16.1, "confounded": 55.0}
-"""What posterior sampling lost elsewhere: on the textbook's problem, and on one that is like ours."""
+"""What posterior sampling lost elsewhere: on the textbook's problem, and on one much like ours."""
 
 
 def offline(bench: Any) -> None:

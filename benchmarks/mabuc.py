@@ -8,15 +8,18 @@ plus or minus 1.96 standard errors over runs. Published figures: Bareinboim, For
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from _harness import Benchmark, Measured, Row, Target, benchmark
 
-from causalppl.agents import Agent, ThompsonSampling, run
+from causalppl.agents import Agent, ThompsonSampling, Transition, run
+from causalppl.agents.intent_fusion import IntentFusion
 from causalppl.agents.per_arm import BetaThompson
 from causalppl.envs import SCMEnv, make_env
 
 LOGGED = 200
+TRIED = 200  # plays of each machine by anyone, where a row says so
 RUNS, SLOW_RUNS = 1_000, 200
 CASINOS = {
     "GreedyCasino": ("Greedy Casino", 1_000, 1.4, 0.94),
@@ -41,9 +44,34 @@ def optimistic(env: SCMEnv) -> Agent:
 def regret(agent: Agent, env: SCMEnv, steps: int, runs: int, rows: int) -> Measured:
     """Mean regret, with its interval."""
     record = run(agent, env, steps, runs, seed=0, natural_rows=rows, progress=False)
-    values = record.regret.values
+    return interval(record.regret.values)
+
+
+def interval(values: Any) -> Measured:
+    """The mean, plus and minus 1.96 standard errors."""
     error = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
     return Measured(values.mean(), values.mean() - error, values.mean() + error, "")
+
+
+def fused_regret(env: SCMEnv, steps: int, runs: int) -> Measured:
+    """Mean regret of fusion, after natural plays and experiments without intents."""
+    player = IntentFusion.for_env(env).start(runs, seed=0)
+    natural = env.see(runs * LOGGED, seed=0)
+    player.observe({name: natural[name].numpy().reshape(runs, -1) for name in ("X", "Y")})
+    for number, arm in enumerate(env.arms):
+        tried = env.do(arm, runs * TRIED, seed=1 + number)
+        log = {name: tried[name].numpy().reshape(runs, -1) for name in ("X", "Y")}
+        player.observe(log, do=["X"])
+    envs = env.vector(runs)
+    observation, _ = envs.reset(seed=list(range(runs)))
+    total = np.zeros(runs)
+    for _ in range(steps):
+        action = player.act(observation)
+        total += env.oracle.regret(observation, action)
+        following, reward, _, _, info = envs.step(action)
+        player.update(Transition(action, reward, info["values"], observation))
+        observation = following
+    return interval(total)
 
 
 def play(casino: str, bench: Benchmark) -> None:
@@ -67,6 +95,9 @@ def play(casino: str, bench: Benchmark) -> None:
         known = is_best and published is not None
         peers = {"published": Measured.exactly(published)} if known else {}
         bench.add(Row(f"regret: {question}", setting, here, target, peers))
+    setting = f"{title}, {steps:,} plays, {slow_runs:,} runs"
+    question = f"regret: fusion with the log and {TRIED} plays of each machine by anyone"
+    bench.add(Row(question, setting, fused_regret(env, steps, slow_runs)))
 
 
 def main() -> None:

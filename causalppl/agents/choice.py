@@ -1,6 +1,6 @@
 """The choice that an agent faces: arms, reward, and what is seen before acting."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -102,13 +102,25 @@ class Choice:
             )
         return place
 
-    def rows(self, values: Mapping[str, Any], observation: Any) -> dict[str, Array]:
-        """Put together what is known of units: what was seen before and after acting."""
+    def rows(
+        self, values: Mapping[str, Any], observation: Any, do: Collection[str] = ()
+    ) -> dict[str, Array]:
+        """Put together what is known of units: what was seen before and after acting.
+
+        Args:
+            values: What was seen in the end, by name.
+            observation: What was seen before acting, by name.
+            do: Variables that were set from outside: these do not show what they naturally were.
+
+        Raises:
+            DataError: A variable is missing.
+        """
         seen = observation if isinstance(observation, Mapping) else {}
         known = {**values, **seen}
         for name in self.graph.nodes:
-            if name not in known and name.endswith(NATURAL):
-                known[name] = known.get(name.removesuffix(NATURAL))
+            acted_on = name.removesuffix(NATURAL)
+            if name not in known and name != acted_on and acted_on not in do:
+                known[name] = known.get(acted_on)
         if missing := [n for n in self.graph.nodes if known.get(n) is None]:
             raise DataError(
                 f"nothing is said of {', '.join(missing)}; expected the value of each variable in "

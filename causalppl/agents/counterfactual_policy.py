@@ -85,8 +85,9 @@ class CounterfactualPolicy(Agent):
     @classmethod
     def for_env(cls, env: "SCMEnv", **options: Any) -> Self:
         """Describe the policy that knows the model of an environment."""
-        given = {"context": env.context, "intent": env.intent}
-        return cls(env.scm, env.arms, env.outcome, **given, **options)
+        return cls(
+            env.scm, env.arms, env.outcome, context=env.context, intent=env.intent, **options
+        )
 
     def means(self, observation: Mapping[str, Any] | None = None) -> Array:
         """Compute what arms earn by what is seen, shape ``(runs, arms)``.

@@ -4,7 +4,7 @@ The processes and their fit are Pyro's. Draws are functions, not values at point
 beforehand, so that a drawn mechanism can be followed wherever an intervention leads.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,14 +43,15 @@ class GPSettings:
     Each is the median of a log-normal law; the law's spread follows it.
 
     Attributes:
-        lengthscale: Over how much of an input's range the mechanism stays about the same.
+        lengthscale: Over how much of an input's range the mechanism stays about the same; times the
+            root of the number of inputs, so that many of them do not mean a wilder function.
         variance: Of the mechanism, in variances of the output.
         noise: Of what the parents leave open, in variances of the output.
         level: Variance of the mechanism's mean level, in variances of the output; just a number.
         num_features: Random Fourier features of a drawn function.
     """
 
-    lengthscale: tuple[float, float] = (0.2, 0.7)
+    lengthscale: tuple[float, float] = (0.3, 1.0)
     variance: tuple[float, float] = (0.5, 1.0)
     noise: tuple[float, float] = (0.3, 1.0)
     level: float = 0.25
@@ -90,7 +91,9 @@ class GPMechanism:
 
     def fresh(self) -> dict[str, Any]:
         """Return hyperparameters before data."""
-        model = self._model(torch.zeros(1, self._width, dtype=torch.float64), torch.zeros(1).double())
+        model = self._model(
+            torch.zeros(1, self._width, dtype=torch.float64), torch.zeros(1).double()
+        )
         scales = {name: self._range(name, np.zeros(1)) for name in self._inputs}
         return {"log": _logs(model), "scales": _Scales(scales, (0.0, 1.0))}
 
@@ -108,15 +111,13 @@ class GPMechanism:
         priors = self._priors(model)
 
         def loss(joint: Any, guide: Any) -> Tensor:
-            prior = sum(
-                (((p - centre) / spread) ** 2).sum() / 2 for p, (centre, spread) in priors
-            )
+            prior = sum((((p - centre) / spread) ** 2).sum() / 2 for p, (centre, spread) in priors)
             return prior - poutine.trace(joint).get_trace().log_prob_sum()
 
         optimiser = torch.optim.LBFGS(
             model.parameters(), max_iter=_ITERATIONS, line_search_fn="strong_wolfe"
         )
-        with pyro.get_param_store().scope(), pyro.validation_enabled(False):
+        with _own_parameters(), pyro.validation_enabled(False):
             gp.util.train(model, optimiser, loss, num_steps=1)
         return {"log": _logs(model), "scales": scales}
 
@@ -182,7 +183,7 @@ class GPMechanism:
     def _model(self, x: Tensor, y: Tensor) -> Any:
         settings = self.settings
         size = len(self.parents)
-        scale = torch.full((size,), settings.lengthscale[0], dtype=torch.float64)
+        scale = self._lengthscales(size)
         process = gp.kernels.RBF(
             size, _tensor(settings.variance[0]), scale, active_dims=list(range(size))
         )
@@ -190,13 +191,18 @@ class GPMechanism:
         place, flag = len(self.parents), len(self._inputs)
         for above in self.siblings.values():
             size = 1 + len(above)
-            kernel = gp.kernels.Sum(kernel, self._of_sibling(list(range(place, place + size)), flag))
+            kernel = gp.kernels.Sum(
+                kernel, self._of_sibling(list(range(place, place + size)), flag)
+            )
             place, flag = place + size, flag + 2
         return gp.models.GPRegression(x, y, kernel, _tensor(settings.noise[0]), jitter=_JITTER)
 
+    def _lengthscales(self, size: int) -> Tensor:
+        return torch.full((size,), self.settings.lengthscale[0] * size**0.5, dtype=torch.float64)
+
     def _of_sibling(self, columns: list[int], flag: int) -> Any:
         """What hidden causes add: a process of the sibling where it is natural, else noise."""
-        scale = torch.full((len(columns),), self.settings.lengthscale[0], dtype=torch.float64)
+        scale = self._lengthscales(len(columns))
         process = gp.kernels.RBF(len(columns), _tensor(0.1), scale, active_dims=columns)
         natural = gp.kernels.Product(process, _Switch(flag))
         white = gp.kernels.Product(gp.kernels.WhiteNoise(1, _tensor(0.1)), _Switch(flag + 1))
@@ -207,6 +213,8 @@ class GPMechanism:
         for name, parameter in model.named_parameters():
             kind = "noise" if name.startswith("noise") else name.split(".")[-1].split("_")[0]
             centre, spread = getattr(self.settings, kind)
+            if kind == "lengthscale":
+                centre = centre * parameter.numel() ** 0.5
             found.append((parameter, (float(np.log(centre)), spread)))
         return found
 
@@ -225,7 +233,7 @@ class DrawnMechanism:
         x, y = mechanism._data(rows, self._scales)
         model = mechanism._model(x, y)
         _set_logs(model, known["log"])
-        with torch.no_grad():
+        with torch.no_grad(), _own_parameters():
             self._condition(model, x, y, rng)
 
     def _condition(self, model: Any, x: Tensor, y: Tensor, rng: np.random.Generator) -> None:
@@ -234,7 +242,9 @@ class DrawnMechanism:
         whites = [leaf for leaf in leaves if _is_white(leaf)]
         white = sum((leaf(x, diag=True) for leaf in whites), torch.zeros(len(x)))
         self._whites = [float(leaf.kern0.variance) for leaf in whites]
-        self._features = [_Features.drawn(p, self.mechanism.settings.num_features, rng) for p in self._parts]
+        self._features = [
+            _Features.drawn(p, self.mechanism.settings.num_features, rng) for p in self._parts
+        ]
         self._constant = float(rng.normal(0, self.mechanism.settings.level**0.5))
         variance = float(model.noise)
         self._variance = variance
@@ -242,7 +252,9 @@ class DrawnMechanism:
         seen = self._prior(x) + spread * torch.from_numpy(rng.standard_normal(len(x)))
         kernel = model.kernel(x) + (variance + _JITTER) * torch.eye(len(x), dtype=torch.float64)
         self._x = x
-        self._weights = torch.cholesky_solve((y - seen)[:, None], torch.linalg.cholesky(kernel))[:, 0]
+        self._weights = torch.cholesky_solve((y - seen)[:, None], torch.linalg.cholesky(kernel))[
+            :, 0
+        ]
 
     def __call__(self, values: Mapping[str, Any], was_set: Mapping[str, Any]) -> Array:
         """Evaluate at values of the parents; siblings matter where they were not set."""
@@ -250,7 +262,7 @@ class DrawnMechanism:
         shape = np.broadcast_shapes(*map(np.shape, used))
         x = self.mechanism.design(values, was_set, self._scales).reshape(-1, self.mechanism._width)
         centre, width = self._scales.output
-        with torch.no_grad():
+        with torch.no_grad(), _own_parameters():
             cross = sum(part(x, self._x) for part in self._parts) + self.mechanism.settings.level
             found = self._prior(x) + cross @ self._weights
         return (centre + width * found.numpy()).reshape(shape)
@@ -262,7 +274,9 @@ class DrawnMechanism:
         return float(np.sqrt(self._variance + added)) * self._scales.output[1]
 
     def _prior(self, x: Tensor) -> Tensor:
-        found: Tensor = sum((features(x) for features in self._features), torch.zeros(len(x)).double())
+        found: Tensor = sum(
+            (features(x) for features in self._features), torch.zeros(len(x)).double()
+        )
         return found + self._constant
 
 
@@ -286,7 +300,13 @@ class _Features:
         phases = torch.from_numpy(rng.uniform(0, 2 * np.pi, count))
         weights = torch.from_numpy(rng.standard_normal(count))
         weights = weights * (2 * process.variance.detach() / count).sqrt()
-        return cls(columns, part.kern1.active_dims[0] if is_switched else None, frequencies, phases, weights)
+        return cls(
+            columns,
+            part.kern1.active_dims[0] if is_switched else None,
+            frequencies,
+            phases,
+            weights,
+        )
 
     def __call__(self, x: Tensor) -> Tensor:
         found = torch.cos(x[:, self.columns] @ self.frequencies + self.phases) @ self.weights
@@ -296,6 +316,11 @@ class _Features:
 _ENOUGH = 5
 _ITERATIONS = 25
 _JITTER = 1e-6
+
+
+def _own_parameters() -> Any:
+    """Keep parameters of models apart, which all have the same names, in Pyro's global store."""
+    return pyro.get_param_store().scope()
 
 
 def _tensor(value: float) -> Tensor:

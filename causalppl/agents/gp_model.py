@@ -64,11 +64,11 @@ class GPModel:
             name: mechanism.draw(rows, known[name], rng)
             for name, mechanism in self.mechanisms.items()
         }
-        noise = {name: rng.standard_normal((1, self.num_particles)) for name in mechanisms}
+        noise = {name: rng.standard_normal(self.num_particles) for name in mechanisms}
         return DrawnModel(self, mechanisms, noise, self._resampled(rows, rng))
 
     def steps(self, names: frozenset[str]) -> list[str]:
-        """The variables through which a set reaches the reward, and their other causes, in order."""
+        """List, in order, what the reward depends on when a set of variables is set."""
         return [name for name in self.order if name in self._between[names]]
 
     def _resampled(self, rows: Rows, rng: np.random.Generator) -> dict[str, Array]:
@@ -78,10 +78,10 @@ class GPModel:
             free &= ~rows.was_set[name]
         places = np.flatnonzero(free)
         if not len(places):
-            return {name: np.zeros((1, self.num_particles)) for name in self.roots}
+            return {name: np.zeros(self.num_particles) for name in self.roots}
         weights = rng.dirichlet(np.ones(len(places)))
         chosen = rng.choice(places, self.num_particles, p=weights)
-        return {name: rows.values[name][chosen][None] for name in self.roots}
+        return {name: rows.values[name][chosen] for name in self.roots}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +91,8 @@ class DrawnModel:
     Attributes:
         model: What it was drawn from.
         mechanisms: Functions.
-        noise: Standard normal numbers of the units, shape ``(1, particles)``.
-        roots: Values of variables without parents, shape ``(1, particles)``.
+        noise: Standard normal numbers of the units, shape ``(particles,)``.
+        roots: Values of variables without parents, shape ``(particles,)``.
     """
 
     model: GPModel
@@ -104,12 +104,12 @@ class DrawnModel:
         """Compute the mean reward under interventions.
 
         Args:
-            done: Variable to what it is set to, shape ``(points,)``.
+            done: Variable to what it is set to; the shapes broadcast to that of the points.
 
         Returns:
-            Shape ``(points,)``.
+            In the shape of the points.
         """
-        values: dict[str, Array] = {name: np.asarray(v)[:, None] for name, v in done.items()}
+        values: dict[str, Array] = {name: np.asarray(v)[..., None] for name, v in done.items()}
         for name in self.model.steps(frozenset(done)):
             if name in done:
                 continue
@@ -117,13 +117,16 @@ class DrawnModel:
                 values[name] = self.roots[name]
                 continue
             values[name] = self._follow(name, values, frozenset(done))
-        found = values[self.model.reward].mean(1)
-        return np.broadcast_to(found, np.broadcast_shapes(found.shape, *map(np.shape, done.values())))
+        found: Array = values[self.model.reward].mean(-1)
+        return found
 
     def _follow(self, name: str, values: Mapping[str, Array], done: frozenset[str]) -> Array:
         drawn = self.mechanisms[name]
         # what hidden causes add to the reward is the same on average whatever is set
-        off = {s: name == self.model.reward or s in done or s not in values for s in drawn.mechanism.siblings}
+        off = {
+            s: name == self.model.reward or s in done or s not in values
+            for s in drawn.mechanism.siblings
+        }
         found = drawn(values, off)
         return found if name == self.model.reward else found + drawn.noise(off) * self.noise[name]
 

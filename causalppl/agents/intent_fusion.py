@@ -88,6 +88,7 @@ class IntentFusion(BetaThompson):
     def _try(self, log: Any, do: tuple[str, ...]) -> None:
         """Read plays of anyone, whose intent is not known."""
         blind = BetaThompson(self.arms, reward=self.reward, reward_range=self.reward_range)
+        blind._sign = self._sign
         sums = blind.start(self.runs, seed=0)._sums(log, do)
         # rewards between 0 and 1 are parts of successes, which are whole in sum
         ones = np.round(sums.rewards[:, 0]).astype(np.int64)

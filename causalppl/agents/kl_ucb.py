@@ -32,6 +32,7 @@ class KLUCB(_Moments):
         with ``f(t) = log t + 3 log log t``, as in Lee and Bareinboim (2018).
 
     Example:
+        >>> from causalppl.agents import Transition
         >>> agent = KLUCB([{"X": 0}, {"X": 1}]).start(seed=0)
         >>> for _ in range(6):
         ...     arm = agent.act()
@@ -64,8 +65,8 @@ def bernoulli_bound(mean: Array, divergence: Array) -> Array:
         divergence: In nats, at least 0; the same shape.
 
     Example:
-        >>> bernoulli_bound(np.array([0.0, 0.5]), np.array([0.5, 0.02]))
-        array([0.39346934, 0.5993..])
+        >>> bernoulli_bound(np.array([0.0, 0.5]), np.array([0.5, 0.02])).round(4)
+        array([0.3935, 0.599 ])
     """
     failing = np.maximum(1 - mean, _LEAST)
     own = -mean * np.log(np.maximum(mean, _LEAST)) - failing * np.log(failing)

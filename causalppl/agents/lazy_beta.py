@@ -32,9 +32,7 @@ class BetaCells:
         np.float64(0.6)
     """
 
-    def __init__(
-        self, shape: tuple[int, int, int], prior: tuple[float, float], block: int
-    ) -> None:
+    def __init__(self, shape: tuple[int, int, int], prior: tuple[float, float], block: int) -> None:
         self.shape, self.block = shape, block
         self.successes, self.failures = (np.full(shape, part - 1.0) for part in prior)
         self.means = np.full(shape, prior[0] / sum(prior))

@@ -86,7 +86,9 @@ class _LinearBelief(Belief):
     ) -> None:
         self.engine, self.reward, self.rngs, self.runs = engine, choice.reward, rngs, runs
         self.nodes = choice.graph.topological_order()
-        self._mechanisms = [_Mechanism.of(choice, self.nodes, place) for place in range(len(self.nodes))]
+        self._mechanisms = [
+            _Mechanism.of(choice, self.nodes, place) for place in range(len(self.nodes))
+        ]
         self._set, self._to = _arm_table(self.nodes, choice.arms)
         self.patterns = [frozenset[str]()]
         self._pattern_of_arm = np.array([*map(self._pattern, self._set), 0])
@@ -220,7 +222,9 @@ class _LinearBelief(Belief):
             left = np.einsum("ri,rij,rj->r", contrast, own, contrast)
             self._draw_variance(name, natural, left, count)
 
-    def _draw_variance(self, name: str, natural: tuple[str, ...], left: Array, count: Array) -> None:
+    def _draw_variance(
+        self, name: str, natural: tuple[str, ...], left: Array, count: Array
+    ) -> None:
         rate = self.engine.rate + np.maximum(left, 0) / 2
         shape = self.engine.shape + count / 2
         gamma = self._by_stream(lambda rng, own: rng.standard_gamma(shape[own]))

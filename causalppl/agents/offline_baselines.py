@@ -98,7 +98,7 @@ class LogTables:
             regimes, theorem 5; Manski (1990) for a single stage.
         """
         found = []
-        # how much of the chance of a history brought about is that of the natural one, at least
+        # at least how much of the chance of a history that is brought about is natural
         share = np.ones((len(self.pulls[0]), self.model.num_states[0]))
         for stage, (use_outcomes, use_rewards) in enumerate(uses):
             pulls, gains, outcomes = self.pulls[stage], self.gains[stage], self.outcomes[stage]
@@ -195,9 +195,9 @@ class FixedRegime(Agent):
     Example:
         >>> from causalppl.envs import make_env
         >>> env = make_env("TwoStageDTR")
-        >>> regime = FixedRegime(DTRModel.for_env(env), env.oracle.q)
-        >>> round(env.oracle.value(regime), 5)
-        0.72508
+        >>> always = [np.array([[0.0, 1.0]] * states) for states in (2, 8)]
+        >>> round(env.oracle.value(FixedRegime(DTRModel.for_env(env), always)), 5)
+        0.5
     """
 
     name: ClassVar[str] = "fixed regime"
@@ -238,10 +238,8 @@ def naive_policy(model: DTRModel, log: Any) -> FixedRegime:
         DataError: The log cannot be read.
 
     Example:
-        >>> from causalppl.envs import SequentialSCMEnv
-        >>> from causalppl.examples import confounded_dtr
-        >>> trial = confounded_dtr()
-        >>> env = SequentialSCMEnv(trial.scm, trial.stages, trial.outcome)
+        >>> from causalppl.envs import make_env
+        >>> env = make_env("ConfoundedDTR")
         >>> regime = naive_policy(DTRModel.for_env(env), env.logs(20_000, seed=0))
         >>> [arms.max() for arms in regime.arms]  # the treatment that is best for all: never
         [np.int64(0), np.int64(0)]
@@ -270,11 +268,9 @@ def backdoor_policy(model: DTRModel, log: Any, adjustment: Sequence[str]) -> Fix
         Robins (1986), the g-formula.
 
     Example:
-        >>> from causalppl.envs import SequentialSCMEnv
-        >>> from causalppl.examples import confounded_dtr
-        >>> trial = confounded_dtr()
-        >>> env = SequentialSCMEnv(trial.scm, trial.stages, trial.outcome)
-        >>> log = trial.scm.sample(20_000, seed=0)
+        >>> from causalppl.envs import make_env
+        >>> env = make_env("ConfoundedDTR")
+        >>> log = env.scm.sample(20_000, seed=0)
         >>> regime = backdoor_policy(DTRModel.for_env(env), log, ["U"])
         >>> round(env.oracle.value(regime), 5)
         0.64
@@ -315,7 +311,8 @@ def _adjusted(model: DTRModel, parts: Sequence[LogTables]) -> tuple[list[Array],
         joint = weights[..., None] * _ratio(outcomes, pulls[..., None])
         laws.append(joint.sum(0))
         reached = np.zeros((*joint.shape[:2], model.num_states[stage + 1] + model.may_end))
-        reached[:, :, model.following[stage]] = joint
+        place: Any = (slice(None), slice(None), model.following[stage])
+        np.add.at(reached, place, joint)
         reached = reached[..., : model.num_states[stage + 1]]
         weights = _ratio(reached, reached.sum(0))[..., None]
     return laws, rewards

@@ -34,10 +34,12 @@ class PerArm(Agent):
 
     Raises:
         QueryError: There are no arms.
-        DataError: The range of rewards is empty.
+        DataError: The range of rewards is empty, or not bounded where it must be.
     """
 
-    block: ClassVar[int] = 256
+    block: ClassVar[int] = 512
+    _is_bounded: ClassVar[bool] = True
+    _sign = 1.0  # -1 where the variable that makes the reward is to be made small
 
     def __init__(
         self,
@@ -52,6 +54,11 @@ class PerArm(Agent):
         low, high = map(float, reward_range)
         if not low < high:
             raise DataError(f"reward_range is {reward_range}; expected (smallest, largest)")
+        if self._is_bounded and not np.isfinite(high - low):
+            raise DataError(
+                f"rewards range from {low:g} to {high:g}, but {type(self).__name__} is for "
+                "bounded ones; expected two numbers, or use GaussianThompson"
+            )
         self.arms = tuple(dict(arm) for arm in arms)
         self.context_levels = {
             key: np.sort(np.asarray(known, dtype=np.float64))
@@ -74,7 +81,9 @@ class PerArm(Agent):
                 "expected finitely many, to learn about each on its own"
             )
         given = {"context_levels": known, "reward": env.outcome, "reward_range": env.reward_range}
-        return cls(env.arms, **{**given, **options})
+        found = cls(env.arms, **{**given, **options})
+        found._sign = env.pay.sign
+        return found
 
     @property
     def num_views(self) -> int:
@@ -98,12 +107,6 @@ class PerArm(Agent):
     def _rows_of(self, table: Array, view: Integers) -> Array:
         return table[:, 0] if self.num_views == 1 else table[np.arange(len(table)), view]
 
-    def _place(self, transition: Transition) -> tuple[Integers, Integers, Integers]:
-        """Where in a table of ``(runs, views, arms)`` a transition belongs."""
-        runs = np.arange(self.runs or 1)
-        arm = np.asarray(transition.action, dtype=np.int64)
-        return runs, self._view(transition.observation), arm
-
     def _view(self, observation: Any) -> Integers:
         """Number what is seen; shape ``(1,)`` where nothing is."""
         view = np.zeros(1, dtype=np.int64)
@@ -120,11 +123,7 @@ class PerArm(Agent):
         return view
 
     def _scaled(self, reward: Any) -> Array:
-        """Check rewards, and bring them to 0 to 1."""
-        given, (low, high) = self._checked(reward), self.reward_range
-        return given if (low, high) == (0.0, 1.0) else (given - low) / (high - low)
-
-    def _checked(self, reward: Any) -> Array:
+        """Check rewards, and bring them to 0 to 1 where they are bounded."""
         low, high = self.reward_range
         given = np.asarray(reward, dtype=np.float64)
         if not (given.min(initial=low) >= low and given.max(initial=high) <= high):
@@ -133,7 +132,8 @@ class PerArm(Agent):
                 f"the reward {bad:g} is outside the declared range {low:g} to {high:g}; expected "
                 "a range that holds every reward: give reward_range"
             )
-        return given
+        is_plain = (low, high) == (0.0, 1.0) or not self._is_bounded
+        return given if is_plain else (given - low) / (high - low)
 
     def _read(self, log: Any, do: tuple[str, ...]) -> None:
         self._absorb(self._sums(log, do))
@@ -141,19 +141,21 @@ class PerArm(Agent):
     def _sums(self, log: Any, do: tuple[str, ...]) -> "_Sums":
         """Add up the rewards of a log by cells, as far as they belong to one."""
         usable = [arm for arm in self.arms if self._is_told(arm, do)]
-        if self.reward is None or not usable:
-            wanted = f"data in which {', '.join(do)} was set" if do else "natural data"
-            reason = (
-                "it does not say which variable makes the reward; give reward"
-                if self.reward is None
-                else "none of its arms would leave such rows as they are; expected the arm {}, "
-                "the intent as context, data in which the variables of an arm were set, or an "
-                "agent that holds a posterior over the model, such as ThompsonSampling"
+        kind = type(self).__name__
+        if self.reward is None:
+            raise AssumptionError(
+                f"{kind} does not know which variable of a log makes the reward; give reward"
             )
-            raise AssumptionError(f"{type(self).__name__} cannot use {wanted}: {reason}")
+        if not usable:
+            wanted = f"data in which {', '.join(do)} was set" if do else "natural data"
+            raise AssumptionError(
+                f"{kind} cannot use {wanted}: none of its arms would leave such rows as they are; "
+                "expected the arm {}, the intent as context, data in which the variables of an arm "
+                "were set, or an agent with a posterior over the model, such as ThompsonSampling"
+            )
         runs = self.runs or 1
         columns = {name: np.asarray(log[name], dtype=np.float64) for name in log}
-        earned = self._scaled(_column(columns, self.reward))
+        earned = self._scaled(self._sign * _column(columns, self.reward))
         view = self._view(self._intents(columns, do))
         shape = (runs, np.shape(earned)[-1])
         found = _Sums(*(np.zeros(self._shape(runs)) for _ in range(3)))
@@ -162,10 +164,11 @@ class PerArm(Agent):
             for name, value in self.arms[number].items():
                 meant &= _column(columns, name) == value
             run, row = np.nonzero(meant)
-            cells = (run, np.broadcast_to(view, shape)[run, row], number)
+            cell = run * self.num_views + np.broadcast_to(view, shape)[run, row]
             reward = np.broadcast_to(earned, shape)[run, row]
-            for table, part in zip(found, (1.0, reward, reward**2), strict=True):
-                np.add.at(table, cells, part)
+            for table, part in zip(found, (np.ones_like(reward), reward, reward**2), strict=True):
+                total = np.bincount(cell, part, minlength=runs * self.num_views)
+                table[:, :, number] = total.reshape(runs, -1)
         return found
 
     def _is_told(self, arm: Arm, do: tuple[str, ...]) -> bool:
@@ -286,7 +289,7 @@ class BetaThompson(PerArm):
 
 
 class _Moments(PerArm):
-    """One who keeps counts, sums and sums of squares of scaled rewards."""
+    """One who keeps counts, sums and sums of squares of rewards."""
 
     _state: ClassVar[tuple[str, ...]] = ("counts", "sums", "squares")
 
@@ -294,7 +297,8 @@ class _Moments(PerArm):
         self.counts, self.sums, self.squares = (np.zeros(self._shape(runs)) for _ in range(3))
 
     def _learn(self, transition: Transition) -> None:
-        place = self._place(transition)
+        arm = np.asarray(transition.action, dtype=np.int64)
+        place = (np.arange(self.runs or 1), self._view(transition.observation), arm)
         reward = self._scaled(transition.reward)
         self.counts[place] += 1
         self.sums[place] += reward
@@ -340,6 +344,7 @@ class GaussianThompson(_Moments):
     """
 
     name: ClassVar[str] = "per-arm Gaussian Thompson sampling"
+    _is_bounded: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -356,9 +361,6 @@ class GaussianThompson(_Moments):
         if min(prior[1:]) <= 0:
             raise DataError(f"the prior is {prior}; expected (mean, count, shape, rate) above 0")
         self.prior = prior
-
-    def _scaled(self, reward: Any) -> Array:
-        return self._checked(reward)
 
     def _choose(self, observation: Any) -> Integers:
         centre, scale, freedom = self._belief(self._view(observation))
@@ -396,6 +398,7 @@ class UniformAgent(_Moments):
     """
 
     name: ClassVar[str] = "uniform play"
+    _is_bounded: ClassVar[bool] = False
 
     def _choose(self, observation: Any) -> Integers:
         runs = self.runs or 1

@@ -116,11 +116,12 @@ class ThompsonSampling(Agent):
             the values that variables take are used; or, where the diagram is not known, a mapping
             from possible diagrams to prior weights, which are learned from what they foretell.
         arms: What may be set, to which values; ``{}`` to let be.
-        reward: The variable to be made large.
+        reward: The variable that matters.
         context: Observed variables that are seen before acting.
         intent: A variable whose natural value is seen before acting: what would be done if nobody
             interfered, as in the regret decision criterion.
         levels: The values of variables, where they are not 0 and 1 nor those of the program.
+        maximise: Whether the reward variable is to be large, or else small.
         engine: How the posterior is held; by default `LatentClasses`, for discrete variables.
 
     References:
@@ -148,6 +149,7 @@ class ThompsonSampling(Agent):
         context: Sequence[str] = (),
         intent: str | None = None,
         levels: Levels | None = None,
+        maximise: bool = True,
         engine: Engine | None = None,
     ) -> None:
         from causalppl.agents.latent_class_engine import LatentClasses
@@ -165,14 +167,20 @@ class ThompsonSampling(Agent):
             raise QueryError("the diagrams have different nodes; expected the same in each")
         self.choice = self.choices[0]
         self._prior_weights = np.array(list(weights.values()), dtype=float)
-        self.arms = self.choice.arms
+        self.arms, self.maximise = self.choice.arms, maximise
         self.engine = LatentClasses() if engine is None else engine
 
     @classmethod
     def for_env(cls, env: "SCMEnv", *, engine: Engine | None = None) -> Self:
         """Describe an agent that plays all arms of an environment and knows its diagram only."""
         return cls(
-            env.scm, env.arms, env.outcome, context=env.context, intent=env.intent, engine=engine
+            env.scm,
+            env.arms,
+            env.outcome,
+            context=env.context,
+            intent=env.intent,
+            maximise=env.pay.sign > 0,
+            engine=engine,
         )
 
     def prior_predictive(self, num_draws: int = 1000, *, seed: int | None = None) -> "xr.DataArray":
@@ -211,7 +219,8 @@ class ThompsonSampling(Agent):
     def _pick(self, means: Array, observation: Any) -> Integers:
         view = self.belief.view(observation)
         runs = np.arange(len(means))
-        return np.asarray(means[runs, view].argmax(-1))
+        values = means[runs, view]
+        return np.asarray((values if self.maximise else -values).argmax(-1))
 
     def _learn(self, transition: Transition) -> None:
         rows = self.choice.rows(transition.values, transition.observation)
@@ -219,7 +228,7 @@ class ThompsonSampling(Agent):
 
     def _read(self, log: Any, do: tuple[str, ...]) -> None:
         columns = {name: np.asarray(log[name], dtype=np.float64) for name in log}
-        rows = self.choice.rows(columns, None)
+        rows = self.choice.rows(columns, None, do)
         runs = self.runs or 1
         shaped = {n: np.broadcast_to(v, (runs, v.shape[-1])) for n, v in rows.items()}
         if unknown := sorted(set(do) - set(self.choice.graph.nodes)):

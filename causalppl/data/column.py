@@ -114,7 +114,7 @@ def unwrapped(value: Any) -> Any:
         return value
 
 
-def listed(parts: Iterable[object], limit: int = 40) -> str:
+def listed(parts: Iterable[object], limit: int = 8) -> str:
     """Join with commas, and count what is beyond the limit."""
     words = [str(part) for part in parts]
     more = f" and {len(words) - limit} more" if len(words) > limit else ""

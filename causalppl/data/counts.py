@@ -8,6 +8,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from causalppl.data.column import Value, closest, listed
 from causalppl.data.factor import Factor
 from causalppl.data.files import FAMILIES, column_types, find_files, is_stored, opened, quoted
-from causalppl.data.reading import as_mapping, checked_names
+from causalppl.data.reading import as_mapping, checked_names, read_column
 from causalppl.data.table import Table
 from causalppl.exceptions import DataError
 
@@ -36,6 +37,8 @@ _LARGEST_TABLE = 2**26  # cells of a factor; half a gibibyte
 _LARGEST_SUM = 2**62
 _LARGEST_EXACT = 2**53  # as in a table: integers up to here are exact in float64
 _LIMB = 2.0**30
+_MOST_STATES = 1_000
+_MOST_FRACTIONS = 100  # different values of a column with fractions
 _HEAD = 20_000  # rows that are looked at before a file is read whole
 
 
@@ -135,7 +138,7 @@ def counts(
     *,
     weights: str | None = None,
     states: Mapping[str, Sequence[Value]] | None = None,
-    max_states: int = 1_000,
+    max_states: int | None = None,
 ) -> Counts:
     """Count the rows of each combination of values.
 
@@ -145,13 +148,14 @@ def counts(
 
     Args:
         source: A pandas or polars frame, an Arrow table, a mapping from names to values, a
-            `Table`; the path of a Parquet or CSV file, a folder of Parquet files, or a glob of
-            files; or a relation of DuckDB.
+            `Table`; the path of a Parquet or CSV file, a folder of Parquet files, a glob or a list
+            of files; or a relation of DuckDB.
         columns: The columns to count, in this order.
         weights: A column of non-negative weights; None counts rows.
         states: Column to its states, in order, where it shall have other ones than those that
             occur, sorted.
-        max_states: Largest number of different values of a column.
+        max_states: Largest number of different values of a column; None: 1,000, and 100 where
+            some are fractions.
 
     Returns:
         The counts of the rows in which none of these columns is missing (NULL, None or NaN).
@@ -171,13 +175,21 @@ def counts(
     names = [columns] if isinstance(columns, str) else list(columns)
     if not names:
         raise DataError("no column is named; expected at least one to count")
+    if not isinstance(weights, str | None):
+        raise DataError(
+            f"weights are given as {type(weights).__name__}; expected the name of a column: add "
+            "them to the table as one"
+        )
     weighted = [] if weights is None else [weights]
+    most = _MOST_STATES if max_states is None else max_states
     if is_stored(source):
         with opened(source, [*names, *weighted]) as relation:
-            groups = _grouped_by_duckdb(relation, names, weighted, max_states)
+            groups = _grouped_by_duckdb(relation, names, weighted, most)
     else:
-        groups = _grouped_in_memory(source, names, weighted, max_states)
-    return _counts_of(groups, names, states or {}, max_states)
+        groups = _grouped_in_memory(source, names, weighted, most)
+    if max_states is None:
+        _check_fractions(groups, names, states or {})
+    return _counts_of(groups, names, states or {}, most)
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,12 +299,22 @@ def _check_finite(name: str, size: int, max_states: int, rows: str = "") -> None
         )
 
 
+def _check_fractions(
+    groups: _Groups, names: list[str], given: Mapping[str, Sequence[Value]]
+) -> None:
+    """Refuse what is measured rather than counted, unless its states are given."""
+    for name, found in zip(names, groups.states, strict=False):
+        values = [value for value in found if isinstance(value, float) and value == value]
+        if name not in given and any(value != np.floor(value) for value in values):
+            _check_finite(name, len(values), _MOST_FRACTIONS, " with fractions")
+
+
 def _grouped_in_memory(
     source: Any, names: list[str], weights: list[str], max_states: int
 ) -> _Groups:
     if isinstance(source, Table):
         source = source.select(dict.fromkeys([*names, *weights])).to_pandas()
-    series = as_mapping(source)
+    series = as_mapping(source, [*names, *weights])
     checked_names(names, series)
     checked_names(weights, series)
     columns, states = [], []
@@ -332,7 +354,17 @@ def _encoded(name: str, values: Any) -> tuple[Codes, list[Value]]:
     # the shortest text of a single-precision 0.1 is 0.1, which its double is not
     short = str(found.dtype).lower() in ("float16", "float32")
     states = [float(str(value)) for value in np.asarray(found)] if short else found.tolist()
+    states = [_told(value) for value in states]
     return np.where(mask, -1, np.asarray(codes, dtype=np.int64)), states
+
+
+def _told(value: Any) -> Any:
+    """What stands for a value of a kind that only some sources have."""
+    import pandas as pd
+
+    if isinstance(value, Decimal):
+        return float(value)
+    return str(value) if isinstance(value, pd.Interval) else value
 
 
 def _as_array(name: str, values: Any) -> Any:
@@ -340,7 +372,7 @@ def _as_array(name: str, values: Any) -> Any:
     import pandas as pd
 
     if isinstance(values, Tensor):
-        return values.detach().cpu().numpy()
+        return read_column(name, values, torch.float64).values.cpu().numpy()
     if isinstance(values, pd.Series | pd.Categorical | np.ndarray):
         return values
     for method in ("to_list", "to_pylist"):  # a series of polars, an array of Arrow

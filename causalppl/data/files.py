@@ -2,6 +2,7 @@
 
 import glob
 import importlib
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ __all__ = [
 _SETTINGS = {"memory_limit": "256MB", "preserve_insertion_order": False}  # beyond: to disk
 _READERS = {"parquet": "parquet", "pq": "parquet", "csv": "csv", "tsv": "csv", "txt": "csv"}
 _KINDS = "all to be Parquet (.parquet, .pq) or all text (.csv, .tsv, .txt, with .gz or without)"
+_REMOTE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")  # one letter is a drive of Windows
 _INTEGERS = ("tinyint", "smallint", "integer", "bigint", "hugeint")
 _NUMBERS = (*_INTEGERS, *(f"u{name}" for name in _INTEGERS), "float", "double", "decimal")
 FAMILIES: Mapping[str, str] = {
@@ -44,16 +46,31 @@ FAMILIES: Mapping[str, str] = {
 
 def is_stored(source: Any) -> bool:
     """Whether the rows are in files, or behind a relation of DuckDB."""
-    return isinstance(source, str | PathLike) or type(source).__name__ == "DuckDBPyRelation"
+    return _are_files(source) or type(source).__name__ == "DuckDBPyRelation"
 
 
-def find_files(source: "str | PathLike[str]") -> list[Path]:
+def _are_files(source: Any) -> bool:
+    """Whether a source is a path, or a list of paths."""
+    paths = source if isinstance(source, list | tuple) else [source]
+    return bool(paths) and all(isinstance(path, str | PathLike) for path in paths)
+
+
+def find_files(source: Any) -> list[Path]:
     """The files that a path, a folder of Parquet files or a glob stands for, sorted.
+
+    For a list of these, the files of each in turn.
 
     Raises:
         DataError: There is none.
     """
-    path = Path(source)
+    if isinstance(source, list | tuple):
+        return list(dict.fromkeys(file for path in source for file in find_files(path)))
+    if _REMOTE.match(str(source)):
+        raise DataError(
+            f"{str(source)!r} is an address; expected files of this machine: download them, or "
+            "give a relation of DuckDB, which reads addresses"
+        )
+    path = Path(source).expanduser()
     if path.is_file():
         return [path]
     pattern = str(path / "**" / "*.parquet" if path.is_dir() else path)
@@ -70,7 +87,8 @@ def opened(
     """Open what is stored as a relation of DuckDB, which is closed at the end.
 
     Args:
-        source: The path of a file, a folder of Parquet files, a glob, or a relation.
+        source: The path of a file, a folder of Parquet files, a glob, a list of these, or a
+            relation.
         needed: The columns that all files have to hold alike; None: all of the first.
         in_order: Keep the order of rows, which takes memory; else memory is bounded.
 
@@ -78,7 +96,7 @@ def opened(
         DataError: There is no file, files cannot be read, or disagree about a type.
         MissingExtraError: Files need DuckDB, which is not installed.
     """
-    if not isinstance(source, str | PathLike):
+    if not _are_files(source):
         yield source
         return
     files = find_files(source)
@@ -122,7 +140,7 @@ def read_orders(source: Any, names: Sequence[str]) -> dict[str, tuple[str, ...]]
     Files of Parquet have it where they were written through Arrow (by pandas or polars, too), and
     are read with pyarrow; without it, all text is sorted.
     """
-    if not isinstance(source, str | PathLike):
+    if not _are_files(source):
         types = dict(zip(source.columns, source.types, strict=True))
         enums = [name for name in names if types[name].id == "enum"]
         return {name: tuple(dict(types[name].children)["values"]) for name in enums}

@@ -18,38 +18,50 @@ _LARGEST_EXACT = 2**53  # integers up to here are exact in float64
 _MOST_LEVELS = 1_000  # different numbers of a column that are levels rather than measurements
 
 
-def as_mapping(source: Any) -> dict[str, Any]:
+def as_mapping(source: Any, columns: Iterable[str] | None = None) -> dict[str, Any]:
     """Take a source apart into its columns.
+
+    Args:
+        source: See `Table.from_any`.
+        columns: Those that are needed; the names of others need not be text, nor unique.
 
     Raises:
         DataError: The source is of no known kind, or names repeat.
     """
     import pandas as pd
 
+    needed = {columns} if isinstance(columns, str) else None if columns is None else set(columns)
+    if type(source).__name__ == "LazyFrame" and hasattr(source, "collect_schema"):
+        names = source.collect_schema().names()
+        source = source.select([n for n in names if needed is None or n in needed] or names[:1])
+        source = source.collect()
     if isinstance(source, pd.DataFrame):
-        return _from_pandas(source)
+        return _from_pandas(source, needed)
     if isinstance(source, Mapping):
-        return {_checked_name(name): values for name, values in source.items()}
+        return {name: source[name] for name in _checked_names(source, needed)}
     if isinstance(source, np.ndarray) and source.dtype.names:
         return {name: source[name] for name in source.dtype.names}
     if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__dataframe__"):
-        return _from_arrow(source)
+        return _from_arrow(source, needed)
     raise DataError(
         f"the data are of type {type(source).__name__}; expected a pandas or polars frame, an "
-        "Arrow table, a mapping from names to arrays, tensors or lists, a path or a relation of "
-        "DuckDB"
+        "Arrow table, a mapping from names to arrays, tensors or lists, a path, a list of paths or "
+        "a relation of DuckDB"
     )
 
 
-def _from_pandas(frame: "pd.DataFrame") -> dict[str, Any]:
-    names = [_checked_name(name) for name in frame.columns]
+def _from_pandas(frame: "pd.DataFrame", needed: set[str] | None = None) -> dict[str, Any]:
+    names = _checked_names(frame.columns, needed)
+    own = list(frame.columns)
     repeated = sorted({name for name in names if names.count(name) > 1})
+    if needed is not None:
+        repeated = [name for name in repeated if name in needed]
     if repeated:
         raise DataError(f"several columns are named {listed(repeated)}; expected unique names")
-    return {name: frame.iloc[:, place] for place, name in enumerate(names)}
+    return {name: frame.iloc[:, own.index(name)] for name in names}
 
 
-def _from_arrow(source: Any) -> dict[str, Any]:
+def _from_arrow(source: Any, needed: set[str] | None) -> dict[str, Any]:
     try:
         pyarrow = importlib.import_module("pyarrow")
     except ImportError:
@@ -63,13 +75,19 @@ def _from_arrow(source: Any) -> dict[str, Any]:
         table = pyarrow.table(source)
     else:
         table = importlib.import_module("pyarrow.interchange").from_dataframe(source)
-    return _from_pandas(table.to_pandas())
+    return _from_pandas(table.to_pandas(), needed)
 
 
-def _checked_name(name: Any) -> str:
-    if not isinstance(name, str) or not name:
-        raise DataError(f"a column is named {name!r}; expected a non-empty string, rename it")
-    return name
+def _checked_names(names: Iterable[Any], needed: set[str] | None) -> list[str]:
+    """The names that are text; a needed one has to be."""
+    found = []
+    for name in names:
+        is_text = isinstance(name, str) and name != ""
+        if not is_text and (needed is None or str(name) in needed):
+            raise DataError(f"a column is named {name!r}; expected a non-empty string, rename it")
+        if is_text:
+            found.append(name)
+    return found
 
 
 def checked_names(names: Iterable[str], known: Mapping[str, Any]) -> list[str]:
@@ -78,7 +96,8 @@ def checked_names(names: Iterable[str], known: Mapping[str, Any]) -> list[str]:
     for name in chosen:
         if name not in known:
             raise DataError(
-                f"there is no column {name!r}; the table has {listed(known)}{closest(name, known)}"
+                f"there is no column {name!r}; the table has {listed(known, limit=20)}"
+                f"{closest(name, known)}"
             )
     if len(set(chosen)) < len(chosen):
         raise DataError(f"a column is named twice in {listed(chosen)}; name each once")
@@ -89,7 +108,7 @@ def read_column(name: str, values: Any, dtype: torch.dtype) -> Column:
     """Read one column; errors name it."""
     try:
         if isinstance(values, Tensor):
-            return _from_tensor(values, "number", dtype)
+            return _from_tensor(_plain_tensor(values, dtype), "number", dtype)
         array = values if hasattr(values, "dtype") else None
         if isinstance(array, np.ndarray) and array.ndim > 1:
             return _from_tensor(_floats(array, dtype), "number", dtype)
@@ -118,8 +137,10 @@ def _from_series(values: Any, dtype: torch.dtype) -> Column:
         return _from_categorical(values.array)
     found = pd.api.types.infer_dtype(values, skipna=True)
     missing = np.array(values.isna(), dtype=bool)
-    if found == "string":
+    if found in ("string", "interval"):
         return _from_categorical(pd.Categorical(values.astype(object)))
+    if found == "decimal":
+        values, found = values.astype(object).where(~missing).astype(float), "floating"
     kinds: dict[str, Kind] = {
         "boolean": "boolean",
         "integer": "integer",
@@ -184,6 +205,14 @@ def _from_tensor(values: Tensor, kind: Kind, dtype: torch.dtype) -> Column:
     return Column(values, missing=missing if bool(missing.any()) else None, kind=kind)
 
 
+def _plain_tensor(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """What numpy can hold: values, without gradients, in a precision that it knows."""
+    if values.is_meta:
+        raise DataError("it is a tensor on the device meta, which holds no values; expected some")
+    values = values.detach()
+    return values.to(dtype) if values.dtype == torch.bfloat16 else values
+
+
 def _floats(array: np.ndarray, dtype: torch.dtype) -> Tensor:
     if array.dtype.kind not in "fiub":
         raise DataError(f"it has dtype {array.dtype} and {array.ndim} axes; expected numbers")
@@ -202,7 +231,9 @@ def _refusal(found: str, values: "pd.Series[Any]") -> str:
 
 
 def _plain(category: Any) -> Value:
-    value = unwrapped(category)
+    import pandas as pd
+
+    value = str(category) if isinstance(category, pd.Interval) else unwrapped(category)
     if not isinstance(value, bool | int | float | str):
         raise DataError(
             f"it has the category {category!r} of type {type(category).__name__}; expected text "

@@ -36,8 +36,10 @@ class Table:
                                           value of the column, else float64 (exact to 2**53)
     booleans                              the default float dtype, 0 and 1
     strings                               long codes; categories sorted
-    categorical (pandas, Arrow, polars)   long codes; categories in the order of the input
-    tensors                               as they are (dtype and device kept); booleans as floats
+    categorical (pandas, Arrow, polars)   long codes; categories in the order of the input;
+                                          intervals as text
+    tensors                               as they are (dtype and device kept), without gradients;
+                                          booleans, and half precision as numpy lacks it, as floats
     ====================================  =====================================================
 
     Floats rather than integers, because most distributions have no density for integer tensors.
@@ -89,11 +91,11 @@ class Table:
             source: A pandas or polars frame, an Arrow table or anything that offers
                 ``__arrow_c_stream__`` or ``__dataframe__`` (needs pyarrow), a structured array, a
                 mapping from names to arrays, tensors, lists or series, a `Table`; or what is
-                stored: the path of a Parquet or CSV file, a folder of Parquet files, a glob of
-                files, or a relation of DuckDB (files need it), of which only these columns are
-                read.
+                stored: the path of a Parquet or CSV file, a folder of Parquet files, a glob or a
+                list of files, or a relation of DuckDB (files need it), of which only these columns
+                are read, as of a lazy frame of polars.
             columns: The columns to read, in this order; all when left out. Others are not looked
-                at, so they may hold what a table cannot (dates, for example).
+                at, so they may hold what a table cannot (dates, repeated names, for example).
             dtype: The float type of numbers that are no tensors yet; None: the default one.
 
         Returns:
@@ -109,13 +111,15 @@ class Table:
         """
         if isinstance(source, Table):
             return source if columns is None else source.select(columns)
-        series = as_mapping(read_rows(source, columns) if is_stored(source) else source)
+        if is_stored(source):
+            source = read_rows(source, columns)
+        series = as_mapping(source, columns)
         chosen = list(series) if columns is None else checked_names(columns, series)
         floats = torch.get_default_dtype() if dtype is None else dtype
         return cls({name: read_column(name, series[name], floats) for name in chosen})
 
     def __repr__(self) -> str:
-        described = listed(_described(name, column) for name, column in self.columns.items())
+        described = listed((_described(n, c) for n, c in self.columns.items()), limit=40)
         return f"Table({self.num_rows} rows: {described})"
 
     def __len__(self) -> int:

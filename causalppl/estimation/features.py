@@ -14,7 +14,7 @@ from causalppl.estimation.column_values import Codes, numbers
 from causalppl.estimation.estimate import Array
 from causalppl.exceptions import DataError
 
-__all__ = ["Features"]
+__all__ = ["Features", "standardised"]
 
 Factors: TypeAlias = tuple[tuple[str, int], ...]
 _POWER = re.compile(r"\s*(?:\^\s*(\d+))?\s*(\*|$)")
@@ -46,7 +46,7 @@ class Features:
         table = self.design.table
         columns = [_columns(table, name) for name in self.design.covariates]
         columns += [_product(table, term) for term in self._parsed if not self._treats(term)]
-        return _standardised(np.concatenate([*columns, np.empty((self.design.num_rows, 0))], 1))
+        return standardised(np.concatenate([*columns, np.empty((self.design.num_rows, 0))], 1))
 
     @cached_property
     def treats(self) -> bool:
@@ -74,28 +74,24 @@ class Features:
     def _with_indicators(self, arm: Codes) -> Array:
         states = range(1, len(self.design.arms))
         indicators = np.stack([arm == state for state in states], 1) * 1.0
-        factors = [_standardised(_product(self.design.table, rest)) for _, rest in self._moved]
+        factors = [standardised(_product(self.design.table, rest)) for _, rest in self._moved]
         products = [_times(indicators, factor) for factor in factors]
         return np.concatenate([self.covariates, indicators, *products], 1)
 
     def _with_dose(self, dose: Array) -> Array:
         # in units of those received, so that a column is the same function of any dose
         columns = self._products(dose)
-        centre, spread = self._received_scale
-        kept = spread > 0
-        return np.concatenate([self.covariates, (columns - centre)[:, kept] / spread[kept]], 1)
+        return np.concatenate([self.covariates, standardised(columns, self._received_products)], 1)
 
     @cached_property
-    def _received_scale(self) -> tuple[Array, Array]:
-        columns = self._products(self.design.received)
-        spread = columns.std(0)
-        return columns.mean(0), spread * (spread > 1e-12 * np.abs(columns).max(0))
+    def _received_products(self) -> Array:
+        return self._products(self.design.received)
 
     def _products(self, dose: Array) -> Array:
-        table = self.design.table
+        table, unit = self.design.table, _units(self.design.received)
         terms = dict.fromkeys([(1, ()), *self._moved])
         return np.concatenate(
-            [_times(dose[:, None] ** power, _product(table, rest)) for power, rest in terms], 1
+            [_times((dose / unit)[:, None] ** p, _product(table, rest)) for p, rest in terms], 1
         )
 
     @cached_property
@@ -154,7 +150,8 @@ def _factors(text: str, known: Sequence[str]) -> Factors | None:
 def _columns(table: Table, name: str) -> Array:
     values = numbers(table, name)
     if table.column(name).categories is None:
-        return values.reshape(len(values), -1)
+        columns = values.reshape(len(values), -1)
+        return columns / _units(columns)
     return np.stack([values == code for code in np.unique(values)[1:]] or [values * 0], 1) * 1.0
 
 
@@ -170,8 +167,23 @@ def _times(first: Array, second: Array) -> Array:
     return (first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
 
 
-def _standardised(columns: Array) -> Array:
-    """Centre and scale; constant columns are left out."""
-    spread = columns.std(0)
-    kept = spread > 1e-12 * np.abs(columns).max(0, initial=1.0)
-    return (columns[:, kept] - columns[:, kept].mean(0)) / spread[kept]
+def _units(columns: Array) -> Array:
+    """A power of two near the largest number of each column, so that powers stay in range."""
+    _, exponent = np.frexp(np.abs(columns).max(0, initial=0.0))
+    return np.asarray(np.ldexp(1.0, exponent - 1))
+
+
+def standardised(columns: Array, rows: Array | None = None) -> Array:
+    """Centre and scale, whatever the units; constant columns are left out.
+
+    Args:
+        columns: What to standardise.
+        rows: What mean and spread are taken from; by default the columns themselves.
+    """
+    rows = columns if rows is None else rows
+    kept = np.ptp(rows, 0) > 0 if len(rows) else np.zeros(rows.shape[1], bool)
+    columns, rows = columns[:, kept], rows[:, kept]
+    centre = rows[:1] + (rows - rows[:1]).mean(0)
+    unit = _units(rows - centre)
+    spread = ((rows - centre) / unit).std(0)
+    return np.asarray((columns - centre) / unit / spread)

@@ -13,6 +13,7 @@ from causalppl.agents.offline_baselines import FixedRegime
 from causalppl.agents.posterior_sampling_dtr import PosteriorSamplingDTR
 from causalppl.agents.uc_dtr import UCDTR
 from causalppl.envs import SequentialSCMEnv, make_env
+from causalppl.estimation.program_law import ProgramLaw
 from causalppl.examples import confounded_dtr, two_stage_dtr
 from causalppl.exceptions import AssumptionError, DataError
 
@@ -23,6 +24,15 @@ COLUMNS = ["S1", "X1", "S2", "X2", "Y"]
 def environment(problem, **options):
     found = problem()
     return SequentialSCMEnv(found.scm, found.stages, found.outcome, **options)
+
+
+def true_values(env):
+    """What arms are worth at both stages, states numbered by S1, X1, S2: by the g-formula."""
+    law = ProgramLaw(env.scm).law(["X1", "X2"]).align(("S1", "X1", "S2", "X2", "Y"))
+    reached = law.values.numpy().sum(4)
+    second = law.values.numpy()[..., 1] / reached
+    moves = reached[..., 0] / reached[..., 0].sum(2, keepdims=True)
+    return [(moves * second.max(3)).sum(2), second.reshape(8, 2)]
 
 
 def play(agent, batch, seen, steps, act=None):
@@ -74,7 +84,7 @@ def test_regret_is_never_negative_and_rewards_are_those_of_the_environment():
 
 def test_the_best_regime_has_no_regret():
     env = environment(two_stage_dtr)
-    regime = FixedRegime(DTRModel.for_env(env), env.oracle.q)
+    regime = FixedRegime(DTRModel.for_env(env), true_values(env))
     record = run_episodes(regime, env, 50, 10, seed=0)
     assert float(record.regret.max()) == 0
     assert float(record.optimal_share.min()) == 1
@@ -133,12 +143,14 @@ def test_who_trusts_a_confounded_log_never_finds_the_best_regime():
 @pytest.mark.slow
 def test_regret_is_as_published():
     env = make_env("TwoStageDTR")
-    agent = PosteriorSamplingDTR(DTRModel.for_env(env))
-    record = run_episodes(agent, env, 3_000, 32, seed=0)
+    model = DTRModel.for_env(env)
+    uniform = PosteriorSamplingDTR(model, concentration=1, reward_prior=(1, 1))
+    record = run_episodes(uniform, env, 3_000, 32, seed=0)
     # 16.1 elsewhere; our standard error is .25
     assert float(record.regret.mean()) == pytest.approx(16.1, abs=1.2)
-    with_log = run_episodes(agent, env, 3_000, 32, seed=0, natural_rows=2_000)
-    assert with_log.regret.mean() < 13
+    agent = PosteriorSamplingDTR(model)
+    assert run_episodes(agent, env, 3_000, 32, seed=0).regret.mean() < 15.3
+    assert run_episodes(agent, env, 3_000, 32, seed=0, natural_rows=2_000).regret.mean() < 11
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
@@ -151,7 +163,7 @@ def test_all_laws_are_learned(learner):
     play(agent, batch, batch.reset(seed=0)[0], 4_000, lambda seen: rng.integers(2, size=1))
     q = agent._values(*agent._mean_laws())
     for stage in range(2):
-        assert q[stage][0] == pytest.approx(env.oracle.q[stage], abs=0.1)
+        assert q[stage][0] == pytest.approx(true_values(env)[stage], abs=0.1)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
@@ -199,11 +211,12 @@ def test_experiments_are_counted_as_own_play():
     assert agent.recommend({"stage": 0, "S1": 1}) == 1
 
 
+@pytest.mark.slow
 def test_walkers_learn_to_walk_in_the_wind():
-    env = make_env("ConfoundedGridworld", size=2, horizon=2, tabulate=True)
+    env = make_env("ConfoundedGridworld", size=2, horizon=3)
     agent = PosteriorSamplingDTR(DTRModel.for_env(env))
-    record = run_episodes(agent, env, 300, 16, seed=0)
-    with_log = run_episodes(agent, env, 300, 16, seed=0, natural_rows=2_000)
-    at_random = 300 * (env.oracle.best - env.oracle.value(lambda seen: 0 * seen["stage"]))
+    record = run_episodes(agent, env, 120, 16, seed=0)
+    with_log = run_episodes(agent, env, 120, 16, seed=0, natural_rows=2_000)
+    at_random = 120 * (env.oracle.best - env.oracle.value(lambda seen: 0 * seen["stage"]))
     assert record.regret.mean() < 0.5 * at_random
     assert with_log.regret.mean() < 0.9 * record.regret.mean()

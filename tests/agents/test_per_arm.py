@@ -6,7 +6,6 @@ Statistical tests have fixed seeds; with another seed one of them would fail by 
 
 import numpy as np
 import pytest
-from pytest import approx
 from scipy import stats
 from scipy.special import betainc, betaln, kl_div
 
@@ -14,7 +13,7 @@ from causalppl.agents import Transition, run
 from causalppl.agents.kl_ucb import KLUCB, bernoulli_bound
 from causalppl.agents.lazy_beta import BetaCells
 from causalppl.agents.per_arm import BetaThompson, GaussianThompson, UniformAgent
-from causalppl.envs import make_env
+from causalppl.envs import SCMEnv, make_env
 from causalppl.exceptions import AssumptionError, DataError, QueryError
 
 TWO = ({"X": 0}, {"X": 1})
@@ -85,7 +84,7 @@ def test_the_arm_of_few_draws_has_the_law_of_all_draws(is_optimistic):
     assert degrees > 60
 
 
-RUNS, BLOCK = 20_000, 256
+RUNS, BLOCK = 10_000, 256
 
 
 def test_the_arm_of_few_draws_has_the_law_of_numpy():
@@ -117,24 +116,24 @@ def test_beliefs_are_counts(prior):
         cells.add(view, arm, success)
         a[np.arange(3), view, arm] += success
         b[np.arange(3), view, arm] += 1 - success
-    assert cells.successes + 1 == approx(a, abs=1e-9)
-    assert cells.failures + 1 == approx(b, abs=1e-9)
-    assert cells.means == approx(a / (a + b), abs=1e-12)
-    assert cells._log_norms == approx(betaln(a, b), abs=1e-9)
+    assert cells.successes + 1 == pytest.approx(a, abs=1e-9)
+    assert cells.failures + 1 == pytest.approx(b, abs=1e-9)
+    assert cells.means == pytest.approx(a / (a + b), abs=1e-12)
+    assert cells._log_norms == pytest.approx(betaln(a, b), abs=1e-9)
 
 
 def test_regret_on_task_3_is_that_of_the_papers_code():
     """93.7 +- .8 at 10,000 steps; at 1,000 steps our plain numpy loop has 57.4 +- .9."""
     env = make_env("SCMMAB3")
-    record = run(BetaThompson.for_env(env), env, steps=1000, runs=256, seed=3, progress=False)
-    assert record.regret.mean() == approx(57.4, abs=4 * 1.2)
+    record = run(BetaThompson.for_env(env), env, steps=1000, runs=512, seed=3, progress=False)
+    assert record.regret.mean() == pytest.approx(57.4, abs=4 * 1.2)
 
 
 @pytest.mark.slow
 def test_regret_on_task_3_over_the_whole_horizon():
     env = make_env("SCMMAB3")
     record = run(BetaThompson.for_env(env), env, steps=10_000, runs=512, seed=3, progress=False)
-    assert record.regret.mean() == approx(93.7, abs=4 * 1.0)
+    assert record.regret.mean() == pytest.approx(93.7, abs=4 * 1.0)
 
 
 def test_gaussian_belief_is_the_conjugate_one():
@@ -148,14 +147,14 @@ def test_gaussian_belief_is_the_conjugate_one():
         mean = (worth * mean + reward) / (worth + 1)
         worth, shape = worth + 1, shape + 0.5
     centre, scale, freedom = agent._belief(np.zeros(1, int))
-    assert centre == approx(mean)
-    assert scale == approx(np.sqrt(rate / (shape * worth)))
-    assert freedom == approx(2 * shape)
+    assert centre == pytest.approx(mean)
+    assert scale == pytest.approx(np.sqrt(rate / (shape * worth)))
+    assert freedom == pytest.approx(2 * shape)
 
 
 def test_gaussian_play_finds_the_best_of_a_population():
     env = make_env("LinearGaussianPopulation")
-    record = run(GaussianThompson.for_env(env), env, 400, 64, seed=0, progress=False)
+    record = run(GaussianThompson.for_env(env), env, 250, 64, seed=0, progress=False)
     late = record.optimal_share.isel(step=slice(-50, None)).mean()
     assert late > 0.8
 
@@ -165,11 +164,11 @@ def test_kl_bound_solves_its_equation():
     mean = np.concatenate([[0.0, 1.0, 0.5, 1e-9, 1 - 1e-9], rng.random(2000)])
     divergence = np.concatenate([[0.7, 0.7, 0.0, 30.0, 5.0], 10 ** rng.uniform(-6, 1.5, 2000)])
     bound = bernoulli_bound(mean, divergence)
-    assert bound[:3] == approx([1 - np.exp(-0.7), 1.0, 0.5], abs=1e-7)
+    assert bound[:3] == pytest.approx([1 - np.exp(-0.7), 1.0, 0.5], abs=1e-7)
     inside = (bound < 1 - 1e-6) & (mean < 1)
     p, q = mean[inside], bound[inside]
     reached = kl_div(p, q) + kl_div(1 - p, 1 - q)
-    assert reached == approx(divergence[inside], rel=1e-6, abs=1e-12)
+    assert reached == pytest.approx(divergence[inside], rel=1e-6, abs=1e-12)
     assert (bound >= mean).all()
     assert (bound <= 1).all()
 
@@ -177,8 +176,16 @@ def test_kl_bound_solves_its_equation():
 def test_kl_ucb_has_the_regret_of_the_papers_code():
     """Task 1 on POMIS arms: 3.8 +- .4 at 10,000 steps, most of it in the first thousand."""
     env = make_env("SCMMAB1")
-    record = run(KLUCB.for_env(env), env, steps=1000, runs=128, seed=0, progress=False)
+    record = run(KLUCB.for_env(env), env, steps=1000, runs=512, seed=0, progress=False)
     assert 2.5 < record.regret.mean() < 4.5
+
+
+@pytest.mark.slow
+def test_kl_ucb_on_task_3_over_the_whole_horizon():
+    """The paper's code: 213 +- 15 in few trials, our plain loop 221.9 +- 4.9."""
+    env = make_env("SCMMAB3")
+    record = run(KLUCB.for_env(env), env, steps=10_000, runs=64, seed=0, progress=False)
+    assert record.regret.mean() == pytest.approx(221.9, abs=4 * 6)
 
 
 def test_uniform_play_tries_each_arm_as_often():
@@ -186,7 +193,7 @@ def test_uniform_play_tries_each_arm_as_often():
     record = run(UniformAgent.for_env(env), env, steps=100, runs=256, seed=0, progress=False)
     gaps = env.oracle.best - env.oracle.means
     error = gaps.std() / np.sqrt(100 * 256)
-    assert record.regret.mean() == approx(100 * gaps.mean(), abs=100 * 4 * error)
+    assert record.regret.mean() == pytest.approx(100 * gaps.mean(), abs=100 * 4 * error)
 
 
 @every_agent
@@ -232,7 +239,7 @@ def test_refuses_a_reward_outside_its_range(kind, reward):
 def test_rewards_are_scaled_by_their_range():
     agent = BetaThompson(TWO, reward_range=(-1, 1)).start(2, seed=0)
     agent.update(Transition(np.array([0, 0]), np.array([-1.0, 1.0])))
-    assert agent.cells.means[:, 0, 0] == approx([1 / 3, 2 / 3])
+    assert agent.cells.means[:, 0, 0] == pytest.approx([1 / 3, 2 / 3])
 
 
 def test_a_reward_between_is_a_coin_of_that_mean():
@@ -241,7 +248,7 @@ def test_a_reward_between_is_a_coin_of_that_mean():
     agent.update(Transition(np.zeros(10_000, int), np.full(10_000, 0.3)))
     successes = agent.cells.successes[:, 0, 0]
     assert set(successes) == {0.0, 1.0}
-    assert successes.mean() == approx(0.3, abs=4 * np.sqrt(0.21 / 10_000))
+    assert successes.mean() == pytest.approx(0.3, abs=4 * np.sqrt(0.21 / 10_000))
 
 
 @pytest.mark.parametrize(
@@ -251,9 +258,10 @@ def test_a_reward_between_is_a_coin_of_that_mean():
         (lambda: BetaThompson(TWO, prior=(0.0, 1.0)), DataError),
         (lambda: BetaThompson(TWO, reward_range=(1, 1)), DataError),
         (lambda: GaussianThompson(TWO, prior=(0.0, 1.0, 1.0, 0.0)), DataError),
+        (lambda: KLUCB(TWO, reward_range=(0, np.inf)), DataError),
         (lambda: BetaThompson(TWO).act(), AssumptionError),
     ],
-    ids=["no arms", "prior", "range", "Gaussian prior", "not started"],
+    ids=["no arms", "prior", "range", "Gaussian prior", "endless range", "not started"],
 )
 def test_refuses_nonsense(wrong, error):
     with pytest.raises(error):
@@ -266,25 +274,25 @@ LOG = {"X": np.array([0, 1, 1, 1]), "Y": np.array([1, 1, 0, 1])}
 def test_a_natural_log_tells_about_observing():
     agent = BetaThompson([{}, *TWO], reward="Y").start(2, seed=0)
     agent.observe(LOG)
-    assert agent.cells.means[:, 0] == approx(np.array([[4 / 6, 0.5, 0.5]] * 2))
+    assert agent.cells.means[:, 0] == pytest.approx(np.array([[4 / 6, 0.5, 0.5]] * 2))
 
 
 def test_a_natural_log_tells_about_arms_that_agree_with_the_intent():
     agent = BetaThompson(TWO, context_levels={"X@natural": (0, 1)}, reward="Y").start(seed=0)
     agent.observe(LOG)
-    assert agent.cells.means[0] == approx(np.array([[2 / 3, 0.5], [0.5, 3 / 5]]))
+    assert agent.cells.means[0] == pytest.approx(np.array([[2 / 3, 0.5], [0.5, 3 / 5]]))
 
 
 def test_an_experiment_tells_about_its_arms():
     agent = BetaThompson([{}, *TWO], reward="Y").start(seed=0)
     agent.observe(LOG, do=["X"])
-    assert agent.cells.means[0] == approx(np.array([[0.5, 2 / 3, 3 / 5]]))
+    assert agent.cells.means[0] == pytest.approx(np.array([[0.5, 2 / 3, 3 / 5]]))
 
 
 def test_an_experiment_with_intents_tells_about_cells():
     agent = BetaThompson(TWO, context_levels={"X@natural": (0, 1)}, reward="Y").start(seed=0)
     agent.observe({**LOG, "X@natural": np.array([1, 1, 0, 0])}, do=["X"])
-    assert agent.cells.means[0] == approx(np.array([[0.5, 2 / 4], [2 / 3, 2 / 3]]))
+    assert agent.cells.means[0] == pytest.approx(np.array([[0.5, 2 / 4], [2 / 3, 2 / 3]]))
     with pytest.raises(DataError, match="X@natural"):
         agent.observe(LOG, do=["X"])
 
@@ -301,6 +309,14 @@ def test_refuses_a_log_that_tells_of_no_arm(do):
     agent = BetaThompson(TWO, reward="Y").start(seed=0)
     with pytest.raises(AssumptionError, match="none of its arms"):
         agent.observe({**LOG, "Z": LOG["X"]}, do=do)
+
+
+def test_a_log_of_costs_is_read_as_costs():
+    env = make_env("SCMMAB2")
+    costs = SCMEnv(env.scm, [{}], "Y", maximise=False, reward_range=(-1, 0))
+    agent = GaussianThompson.for_env(costs).start(seed=0)
+    agent.observe({"Y": np.array([1, 1, 0])})
+    assert agent.sums[0, 0, 0] == -2
 
 
 def test_refuses_a_log_without_a_reward():
