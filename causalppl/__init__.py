@@ -19,7 +19,11 @@ name                        what it does
 ``verify``, ``verify_all``  check formulas against a program
 ``falsify``                 ask whether data contradict a diagram
 ``refute``                  try to refute an estimate
+``estimate_iv``             an effect through instruments
+``unit_effects``            the effect of each unit, given all that is known of it
+``policy_value``            what a policy would have earned, from the log of another one
 ``infer``                   answer a query with a model
+``map_units``               counterfactuals of each unit, for files of any size
 ``fit``                     infer a model's parameters from data
 ``Posterior``               the answer: draws, exact laws, summary, diagnostics
 ``ClosedForm``,             engines; without one, ``infer`` takes the first exact one
@@ -32,7 +36,17 @@ name                        what it does
 ==========================  ============================================================
 """
 
-from causalppl.estimation import Estimate, estimate, falsify, refute, verify, verify_all
+from causalppl.estimation import (
+    Estimate,
+    estimate,
+    estimate_iv,
+    falsify,
+    policy_value,
+    refute,
+    unit_effects,
+    verify,
+    verify_all,
+)
 from causalppl.graphs import ADMG
 from causalppl.identification import Domain, Estimand, identify
 from causalppl.inference import (
@@ -48,6 +62,7 @@ from causalppl.inference import (
     Variational,
     fit,
     infer,
+    map_units,
 )
 from causalppl.programs import SCM, GumbelMax, Quantile, Shift, World, do, twin_worlds
 from causalppl.queries import Contrast, Query, parse_query
@@ -76,13 +91,17 @@ __all__ = [
     "World",
     "do",
     "estimate",
+    "estimate_iv",
     "falsify",
     "fit",
     "identify",
     "infer",
+    "map_units",
     "parse_query",
+    "policy_value",
     "refute",
     "twin_worlds",
+    "unit_effects",
     "verify",
     "verify_all",
 ]

@@ -55,6 +55,7 @@ class Choice:
         context: Sequence[str] = (),
         intent: str | None = None,
         levels: Levels | None = None,
+        is_discrete: bool = True,
     ) -> Self:
         """Describe a choice.
 
@@ -66,6 +67,7 @@ class Choice:
             intent: A variable whose natural value is seen before acting.
             levels: The values of variables that are not 0 and 1; those of a finite program are
                 read from it.
+            is_discrete: Whether variables take few values; else nothing is known of levels.
 
         Raises:
             QueryError: A variable is not in the diagram, or what is seen depends on what is set.
@@ -79,9 +81,8 @@ class Choice:
             )
         if not arms:
             raise QueryError("there are no arms; expected at least one, such as {'X': 1}")
-        known = _levels(model) | {
-            k: np.sort(np.asarray(v, float)) for k, v in (levels or {}).items()
-        }
+        known = _levels(model) if is_discrete else {}
+        known |= {name: np.sort(np.asarray(v, float)) for name, v in (levels or {}).items()}
         found = cls(graph, tuple(dict(arm) for arm in arms), reward, tuple(context), known)
         found._check()
         return found if intent is None else found._with_intent(intent)
@@ -151,7 +152,8 @@ class Choice:
                 )
         for arm in self.arms:
             for name, value in arm.items():
-                self.code(name, value)
+                if self.levels:
+                    self.code(name, value)
 
     def _with_intent(self, intent: str) -> Self:
         natural = intent + NATURAL
@@ -162,7 +164,9 @@ class Choice:
             for a, b in graph.bidirected_edges
         ]
         split = ADMG([*graph.nodes, natural], [*directed, (natural, intent)], bidirected)
-        levels = {**self.levels, natural: self.levels[intent]}
+        levels = dict(self.levels)
+        if levels:
+            levels[natural] = levels[intent]
         return replace(self, graph=split, context=(*self.context, natural), levels=levels)
 
 

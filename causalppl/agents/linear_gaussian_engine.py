@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class LinearGaussian(Engine):
         >>> agent.recommend()
         0
     """
+
+    is_discrete: ClassVar[bool] = False
 
     effect_scale: float = 2.0
     level_scale: float = 5.0

@@ -95,13 +95,13 @@ def _play(
         player.observe(_logs(env, seeds, natural_rows))
     envs = env.vector(runs)
     observation, _ = envs.reset(seed=seeds if env.has_streams else seeds[0])
-    places = _places(agent, env)
+    places = _places(agent, env) if env.choices.is_finite else None
     tally = Tally(runs, steps)
     oracle = env.oracle
     bar = progress_bar(steps, agent.name, progress=is_shown(progress))
     for _ in range(steps):
         chosen = player.act(observation)
-        action = places[chosen]
+        action = chosen if places is None else places[chosen]
         regret = oracle.regret(observation, action)
         following, reward, _, _, info = envs.step(action)
         player.update(Transition(chosen, reward, info["values"], observation, following))

@@ -4,7 +4,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -60,6 +60,8 @@ class ProgramPosterior(Engine):
         >>> agent.recommend()
         0
     """
+
+    is_discrete: ClassVar[bool] = False
 
     model: SCM | Program
     method: FitMethod = field(default_factory=lambda: SVIFit(num_steps=300))

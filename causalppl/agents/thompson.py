@@ -84,11 +84,16 @@ class Belief(ABC):
 class Engine(ABC):
     """How a posterior over models is held: the prior, and the computation.
 
+    Attributes:
+        is_discrete: Whether variables take few values, which the diagram alone does not tell.
+
     Example:
         >>> from causalppl.agents import LatentClasses
         >>> isinstance(LatentClasses(num_classes=2), Engine)
         True
     """
+
+    is_discrete: ClassVar[bool] = True
 
     @abstractmethod
     def begin(self, choice: Choice, rngs: list[np.random.Generator], runs: int) -> Belief:
@@ -159,8 +164,17 @@ class ThompsonSampling(Agent):
             raise QueryError(
                 f"the diagrams have weights {list(weights.values())}; expected positive"
             )
+        self.engine = LatentClasses() if engine is None else engine
         self.choices = [
-            Choice.of(each, arms, reward, context=context, intent=intent, levels=levels)
+            Choice.of(
+                each,
+                arms,
+                reward,
+                context=context,
+                intent=intent,
+                levels=levels,
+                is_discrete=self.engine.is_discrete,
+            )
             for each in weights
         ]
         if len({frozenset(choice.graph.nodes) for choice in self.choices}) > 1:
@@ -168,7 +182,6 @@ class ThompsonSampling(Agent):
         self.choice = self.choices[0]
         self._prior_weights = np.array(list(weights.values()), dtype=float)
         self.arms, self.maximise = self.choice.arms, maximise
-        self.engine = LatentClasses() if engine is None else engine
 
     @classmethod
     def for_env(cls, env: "SCMEnv", *, engine: Engine | None = None) -> Self:

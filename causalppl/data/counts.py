@@ -20,7 +20,7 @@ from torch import Tensor
 from causalppl.data.column import Value, closest, listed
 from causalppl.data.factor import Factor
 from causalppl.data.files import FAMILIES, column_types, find_files, is_stored, opened, quoted
-from causalppl.data.reading import as_mapping, checked_names, read_column
+from causalppl.data.reading import as_mapping, checked_names, plain_tensor
 from causalppl.data.table import Table
 from causalppl.exceptions import DataError
 
@@ -372,7 +372,7 @@ def _as_array(name: str, values: Any) -> Any:
     import pandas as pd
 
     if isinstance(values, Tensor):
-        return read_column(name, values, torch.float64).values.cpu().numpy()
+        return plain_tensor(name, values, torch.float64).cpu().numpy()
     if isinstance(values, pd.Series | pd.Categorical | np.ndarray):
         return values
     for method in ("to_list", "to_pylist"):  # a series of polars, an array of Arrow

@@ -82,7 +82,9 @@ class Factor:
                     "expected one state, different from the others, for each entry"
                 )
         # one pass; NaN travels through minimum and maximum, and compares false
-        low, high = torch.aminmax(values.detach()) if values.numel() else (values.sum(), values.sum())
+        low, high = (
+            torch.aminmax(values.detach()) if values.numel() else (values.sum(), values.sum())
+        )
         if not (0 <= float(low) and float(high) < math.inf):
             raise DataError(
                 f"a factor over ({', '.join(names)}) has a negative, infinite or missing value; "

@@ -51,14 +51,17 @@ def as_mapping(source: Any, columns: Iterable[str] | None = None) -> dict[str, A
 
 
 def _from_pandas(frame: "pd.DataFrame", needed: set[str] | None = None) -> dict[str, Any]:
-    names = _checked_names(frame.columns, needed)
-    own = list(frame.columns)
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if needed is not None:
-        repeated = [name for name in repeated if name in needed]
+    names = set(_checked_names(frame.columns, needed))
+    found, repeated = {}, set()
+    for place, name in enumerate(frame.columns):
+        if name in found and (needed is None or name in needed):
+            repeated.add(name)
+        if name in names:
+            found[name] = frame.iloc[:, place]
     if repeated:
-        raise DataError(f"several columns are named {listed(repeated)}; expected unique names")
-    return {name: frame.iloc[:, own.index(name)] for name in names}
+        several = listed(sorted(repeated))
+        raise DataError(f"several columns are named {several}; expected unique names")
+    return found
 
 
 def _from_arrow(source: Any, needed: set[str] | None) -> dict[str, Any]:
@@ -106,9 +109,11 @@ def checked_names(names: Iterable[str], known: Mapping[str, Any]) -> list[str]:
 
 def read_column(name: str, values: Any, dtype: torch.dtype) -> Column:
     """Read one column; errors name it."""
+    if isinstance(values, Tensor):
+        values = plain_tensor(name, values, dtype)
     try:
         if isinstance(values, Tensor):
-            return _from_tensor(_plain_tensor(values, dtype), "number", dtype)
+            return _from_tensor(values, "number", dtype)
         array = values if hasattr(values, "dtype") else None
         if isinstance(array, np.ndarray) and array.ndim > 1:
             return _from_tensor(_floats(array, dtype), "number", dtype)
@@ -205,10 +210,10 @@ def _from_tensor(values: Tensor, kind: Kind, dtype: torch.dtype) -> Column:
     return Column(values, missing=missing if bool(missing.any()) else None, kind=kind)
 
 
-def _plain_tensor(values: Tensor, dtype: torch.dtype) -> Tensor:
+def plain_tensor(name: str, values: Tensor, dtype: torch.dtype) -> Tensor:
     """What numpy can hold: values, without gradients, in a precision that it knows."""
     if values.is_meta:
-        raise DataError("it is a tensor on the device meta, which holds no values; expected some")
+        raise DataError(f"column {name!r} is on the device meta, which holds no values; move it")
     values = values.detach()
     return values.to(dtype) if values.dtype == torch.bfloat16 else values
 

@@ -17,6 +17,7 @@ from causalppl.data import Table
 from causalppl.estimation.adjustment_question import (
     Arm,
     Mean,
+    Others,
     Roles,
     Tests,
     check_covariates,
@@ -38,6 +39,7 @@ from causalppl.queries.terms import HOLDS
 __all__ = ["AdjustmentDesign"]
 
 MOST_LEVELS = 50  # a text column may have this many values, ...
+FEWEST = 5  # rows of an arm, below which they do not show their own spread
 ROWS_PER_LEVEL = 10  # ... or more, if each has as many rows on average
 
 
@@ -91,8 +93,9 @@ class AdjustmentDesign:
         Raises:
             QueryError: The question is no mean under one intervention.
             AssumptionError: Adjustment does not answer it.
-            DataError: The table lacks a column or a value, the treatment is constant, or a text
-                covariate has about as many values as there are rows.
+            DataError: The table lacks a column or a value, treatment or outcome is constant, an
+                arm asked about has fewer than 5 rows, or a text covariate has about as many values
+                as there are rows.
         """
         roles = find_roles(problem.estimand)
         if covariates is None:
@@ -124,7 +127,7 @@ class AdjustmentDesign:
         if is_numeric:
             arms = find_levels(estimand, table, treatments[0])
         else:
-            arms = find_arms(table, treatments)
+            arms = find_arms(estimand, table, treatments)
         means, weights, axes = read_means(estimand, table, treatments, arms)
         design = cls(
             estimand=estimand,
@@ -164,9 +167,16 @@ class AdjustmentDesign:
         codes = [
             [encoded(self.table, v, n) for n, v in zip(self.treatments, arm, strict=True)]
             for arm in ((a if isinstance(a, tuple) else (a,)) for a in self.arms)
+            if not isinstance(arm[0], Others)
         ]
         seen = np.stack([numbers(self.table, name) for name in self.treatments], 1)
-        return np.asarray((seen[:, None] == np.array(codes)).all(2).argmax(1))
+        same = (seen[:, None] == np.array(codes)).all(2)
+        return np.where(same.any(1), same.argmax(1), len(self.arms) - 1)
+
+    @property
+    def has_others(self) -> bool:
+        """Whether the last arm is all values that the question does not name."""
+        return isinstance(self.arms[-1], Others)
 
     @property
     def levels(self) -> Array:
@@ -217,15 +227,42 @@ class AdjustmentDesign:
     def _check_rows(self) -> None:
         if not self.observed.any():
             raise DataError(f"no row has {self.outcome}; expected some")
+        if np.ptp(numbers(self.table, self.outcome)[self.observed]) == 0:
+            raise DataError(
+                f"the outcome {self.outcome} is the same in all {self.observed.sum():,} rows: no "
+                "error can be estimated; expected an outcome that varies"
+            )
         for arm in () if self.is_numeric else self.asked_arms:
-            if not (self.observed & (self.arm == arm)).any():
-                raise DataError(f"no row with {self.arm_name(arm)} has an outcome")
+            self._check_arm(arm)
         for mean in self.means:
             if not self.population(mean).any():
-                raise DataError(
-                    f"no row is in a population that {self.estimand.query} asks about; expected "
-                    "values that occur together"
+                raise DataError(self._nobody(mean))
+
+    def _check_arm(self, arm: int) -> None:
+        count = int((self.observed & (self.arm == arm)).sum())
+        if not count:
+            raise DataError(f"no row with {self.arm_name(arm)} has an outcome")
+        if count < FEWEST:
+            rows = "1 row" if count == 1 else f"{count} rows"
+            raise DataError(
+                f"there {'is' if count == 1 else 'are'} {rows} with {self.arm_name(arm)} and an "
+                f"outcome, which cannot show their own spread; expected at least {FEWEST}: "
+                f"collect more rows, or group the values of {self.treatment}"
+            )
+
+    def _nobody(self, mean: Mean) -> str:
+        for name, code in mean.strata:
+            values = numbers(self.table, name)
+            if self.table.column(name).categories is None and not (values == code).any():
+                return (
+                    f"no row has {name}={code:g}, of {len(np.unique(values)):,} values that occur; "
+                    f"for the effect at a value of a number ask unit_effects(..., "
+                    f"units={{'{name}': [{code:g}], ...}}), or cut {name} into bands"
                 )
+        return (
+            f"no row is in a population that {self.estimand.query} asks about; expected values "
+            "that occur together"
+        )
 
     def take(self, rows: Any) -> "AdjustmentDesign":
         """Keep some rows, by number (with repetition) or mask."""

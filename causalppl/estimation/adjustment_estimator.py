@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import ndtri, stdtrit
 
 from causalppl.estimation.adjustment_design import AdjustmentDesign
-from causalppl.estimation.column_values import MOST_STATES
+from causalppl.estimation.column_values import MOST_STATES, numbers
 from causalppl.estimation.estimate import Array, Estimate
 from causalppl.estimation.estimator import Estimator, Problem
 from causalppl.estimation.settings import check_count, check_names
@@ -125,14 +126,15 @@ class AdjustmentEstimator(Estimator):
         repeats = self.bootstrap
         if repeats is None:
             repeats = 200 if found.influence is None else 0
-        draws = self._draws(design, repeats, seed, progress) if repeats else None
+        draws, skipped = self._draws(design, repeats, seed, progress) if repeats else (None, ())
         influence = None if found.influence is None else found.influence @ design.weights.T
         if draws is None and influence is None:
             raise DataError(f"{self.name} has no formula for the errors here; leave bootstrap out")
         shape = tuple(map(len, design.axes.values()))
-        error = None
+        error, raised = None, ()
         if draws is None and influence is not None:
-            error = np.sqrt((influence**2).mean(0) / design.num_rows).reshape(shape)
+            factor, raised = _allow_for_few(design, found.ess)
+            error = np.sqrt((influence**2).mean(0) / design.num_rows).reshape(shape) * factor
         return Estimate(
             design.estimand.query,
             _described(self),
@@ -146,7 +148,7 @@ class AdjustmentEstimator(Estimator):
             estimand=design.estimand,
             influence=None if influence is None else influence.reshape(-1, *shape),
             assumptions=self.assumptions(design),
-            notes=(*found.notes, *_notes(design)),
+            notes=(*found.notes, *_notes(design), *skipped, *raised),
             diagnostics={"covariates": design.covariates, **(found.diagnostics or {})},
         )
 
@@ -163,19 +165,35 @@ class AdjustmentEstimator(Estimator):
             )
         return design
 
-    def _draws(self, design: AdjustmentDesign, repeats: int, seed: int, progress: bool) -> Array:
+    def _draws(
+        self, design: AdjustmentDesign, repeats: int, seed: int, progress: bool
+    ) -> tuple[Array, tuple[str, ...]]:
         rng = np.random.default_rng([seed, 1])
         draws: list[Array] = []
+        failures: list[str] = []
         bar = progress_bar(repeats, "bootstrap", progress=progress)
         with bar, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # said once, of the data themselves
             while len(draws) < repeats:
                 drawn = design.take(rng.integers(design.num_rows, size=design.num_rows))
                 seen = design.asked_arms if design.is_numeric else drawn.arm[drawn.observed]
-                if set(design.asked_arms) <= set(seen):
+                if not set(design.asked_arms) <= set(seen):
+                    continue
+                try:
                     draws.append(design.weights @ self.values(drawn, rng))
                     bar.update()
-        return np.array(draws)
+                except CausalPPLError as error:
+                    failures.append(str(error))
+                    if len(failures) > repeats:
+                        raise DataError(
+                            f"more than half of the rows drawn anew give no answer ({error}); "
+                            "expected rows enough for the model: leave bootstrap out, or use "
+                            "fewer covariates"
+                        ) from None
+        if not failures:
+            return np.array(draws), ()
+        note = f"{len(failures):,} draws of rows gave no answer and were left out ({failures[0]})"
+        return np.array(draws), (note,)
 
 
 def _described(estimator: AdjustmentEstimator) -> str:
@@ -190,17 +208,54 @@ def _described(estimator: AdjustmentEstimator) -> str:
 
 
 def _notes(design: AdjustmentDesign) -> list[str]:
-    """Say which arms have few rows."""
-    fewest: dict[int, int] = {}
-    for mean in () if design.is_numeric else design.means:
-        inside = design.stratum(mean) * design.observed * (design.arm == mean.arm)
-        fewest[mean.arm] = min(int(inside.sum()), fewest.get(mean.arm, THIN))
-    return [
+    """Say which arms have few rows, and what does not vary."""
+    few = [
         f"only {count} rows with {design.arm_name(arm)} are compared: the interval is by "
         "large-sample theory and may be too narrow"
-        for arm, count in fewest.items()
-        if count < THIN
+        for arm, count in _find_few(design).items()
     ]
+    constant = [
+        f"{name} is the same in all rows: it is not adjusted for"
+        for name in design.covariates
+        if np.ptp(numbers(design.table, name)) == 0
+    ]
+    events = [(event, design.response(event)[design.observed]) for event in design.events]
+    never = [
+        f"the event that {design.outcome} {' and '.join(f'{op} {b:g}' for op, b in event)} has the "
+        "same answer in all rows: an interval of width 0 says nothing"
+        for event, values in events
+        if np.ptp(values) == 0
+    ]
+    return [*few, *constant, *never]
+
+
+def _find_few(design: AdjustmentDesign) -> dict[int, int]:
+    """The rows of each arm that are compared, where they are fewer than 20."""
+    found: dict[int, int] = {}
+    for mean in () if design.is_numeric else design.means:
+        inside = design.stratum(mean) * design.observed * (design.arm == mean.arm)
+        found[mean.arm] = min(int(inside.sum()), found.get(mean.arm, THIN))
+    return {arm: count for arm, count in found.items() if count < THIN}
+
+
+def _allow_for_few(
+    design: AdjustmentDesign, ess: Sequence[float]
+) -> tuple[float, tuple[str, ...]]:
+    """By how much to raise errors where an arm has few rows, and a note.
+
+    The degrees of freedom of a robust error are about those of the smaller arm (Imbens and Kolesár,
+    2016), here of the rows that weights leave; the factor is that of the quantiles at 95 %.
+    """
+    few = _find_few(design)
+    if not few:
+        return 1.0, ()
+    freedom = max(min([*few.values(), *ess]) - 1, 1.0)
+    factor = float(stdtrit(freedom, 0.975) / ndtri(0.975))
+    note = (
+        f"for few rows the errors are raised by {factor - 1:.0%}, as by a t distribution with "
+        f"{freedom:.1f} degrees of freedom"
+    )
+    return factor, (note,)
 
 
 def _assumptions(design: AdjustmentDesign) -> tuple[str, ...]:

@@ -16,11 +16,15 @@ from causalppl.identification.expression import Policy, Probability, walk
 from causalppl.queries import Contrast, Event, Intervention, Query, Value
 from causalppl.queries.open_values import fill_open_values, label_open_values
 
-__all__ = ["Arm", "Mean", "Roles", "Tests"]
+__all__ = ["Arm", "Mean", "Others", "Roles", "Tests"]
 
 Tests: TypeAlias = tuple[tuple[str, float], ...]
 Arm: TypeAlias = Value | tuple[Value, ...]
 """A value of the treatment; of several treatments, one of each."""
+
+
+class Others(str):
+    """The arm of all values of a text that the question does not name, where there are many."""
 
 
 class Mean(NamedTuple):
@@ -165,12 +169,16 @@ def is_dose(column: Column) -> bool:
     return len(np.unique(column.values.detach().cpu().numpy())) > MOST_STATES
 
 
-def find_arms(table: Table, treatments: Sequence[str]) -> tuple[Arm, ...]:
+def find_arms(estimand: Estimand, table: Table, treatments: Sequence[str]) -> tuple[Arm, ...]:
     """List the values that a treatment takes, or the combinations that several take.
+
+    Of a text with more than 20 values those that the question names, and one for all `Others`.
 
     Raises:
         DataError: There is one value only, or a column has too many.
     """
+    if len(treatments) == 1 and (few := _find_named(estimand, table, treatments[0])):
+        return few
     named = {name: states(name, table.column(name)) for name in treatments}
     for name, values in named.items():
         if len(values) < 2:
@@ -187,6 +195,22 @@ def find_arms(table: Table, treatments: Sequence[str]) -> tuple[Arm, ...]:
         for arm in itertools.product(*named.values())
         if tuple(encoded(table, v, n) for n, v in zip(treatments, arm, strict=True)) in occurring
     )
+
+
+def _find_named(estimand: Estimand, table: Table, treatment: str) -> tuple[Arm, ...] | None:
+    """List the values that a question names, of a text with too many values to be arms."""
+    categories = table.column(treatment).categories
+    occurring = set(numbers(table, treatment).astype(int).tolist()) - {-1}
+    if categories is None or len(occurring) <= MOST_STATES:
+        return None
+    values: set[Any] = set()
+    for _, query in _parts(estimand):
+        values |= {i.value for i in query.outcomes[0].term.interventions if i.name == treatment}
+        values |= {event.value for event in query.given if event.name == treatment}
+    if None in values:
+        return None
+    named = [categories[code] for code in sorted(occurring) if categories[code] in values]
+    return (*named, Others(f"one of {len(occurring) - len(named)} other values"))
 
 
 def find_levels(estimand: Estimand, table: Table, treatment: str) -> tuple[float, ...]:
@@ -268,7 +292,8 @@ def _arm(
     one = len(treatments) == 1
     arm: Any = values[treatments[0]] if one else tuple(values[name] for name in treatments)
     if arm not in arms:
-        known = f"it takes the values {arms}" if one else f"they take {arms}"
+        shown = ", ".join(map(str, arms))
+        known = f"it takes the values {shown}" if one else f"they take {shown}"
         raise DataError(f"{', '.join(treatments)} is never {arm!r} in the data; {known}")
     return arms.index(arm)
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri, fdtri
+from scipy.special import fdtri
 
 __all__ = ["Interval", "robust_set", "shared_variance_set"]
 
@@ -49,7 +49,7 @@ def shared_variance_set(
     return _where_not_positive(excess[0, 0], -2 * excess[0, 1], excess[1, 1])
 
 
-def robust_set(zx: Array, zy: Array, spread: Array, prob: float) -> list[Interval]:
+def robust_set(zx: Array, zy: Array, spread: Array, bound: float) -> list[Interval]:
     """Invert the robust test: ``g' inverse(C) g`` with ``g = zy - b zx`` and its covariance C.
 
     It equals the bound c where the matrix ``c C - g g'``, quadratic in b, is singular, so the ends
@@ -59,13 +59,14 @@ def robust_set(zx: Array, zy: Array, spread: Array, prob: float) -> list[Interva
         zx: Products of the instruments and the treatment, shape ``(k,)``.
         zy: Those with the outcome.
         spread: The covariance of both, the treatment first, shape ``(2 k, 2 k)``.
-        prob: The coverage.
+        bound: What the statistic must not exceed: a quantile of chi-squared, or of Hotelling's
+            distribution where the covariance has few degrees of freedom.
 
     Returns:
         The intervals that make up the set, in order.
 
     Example:
-        >>> ((low, high),) = robust_set(np.ones(1), 2 * np.ones(1), np.diag([0.0, 0.01]), 0.95)
+        >>> ((low, high),) = robust_set(np.ones(1), 2 * np.ones(1), np.diag([0.0, 0.01]), 3.8415)
         >>> round(low, 3), round(high, 3)
         (1.804, 2.196)
     """
@@ -74,7 +75,6 @@ def robust_set(zx: Array, zy: Array, spread: Array, prob: float) -> list[Interva
     unit = float(np.sqrt((zy @ zy + spread[k:, k:].trace()) / (zx @ zx + spread[:k, :k].trace())))
     zx, spread = zx * unit, spread * np.kron([[unit**2, unit], [unit, 1.0]], np.ones((k, k)))
     xx, xy, yy = spread[:k, :k], spread[:k, k:], spread[k:, k:]
-    bound = chdtri(k, 1 - prob)
     squared = bound * xx - np.outer(zx, zx)
     linear = np.outer(zx, zy) + np.outer(zy, zx) - bound * (xy + xy.T)
     constant = bound * yy - np.outer(zy, zy)

@@ -35,8 +35,9 @@ def states(name: str, column: Column) -> tuple[Value, ...]:
         raise DataError(f"{name} has several values in each row; expected one")
     found = np.unique(column.values.detach().cpu().numpy())
     if len(found) > MOST_STATES:
+        remedy = "cut it into bands" if column.categories is None else "group its values"
         raise DataError(
-            f"{name} takes {len(found)} values; expected at most {MOST_STATES}, cut it into bands"
+            f"{name} takes {len(found)} values; expected at most {MOST_STATES}, {remedy}"
         )
     if column.categories is not None:
         return tuple(column.categories[code] for code in found if code >= 0)

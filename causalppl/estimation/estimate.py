@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Estimate"]
 
 Array: TypeAlias = NDArray[np.float64]
+_MOST_TOLD = 8  # values of a table that are told in words
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +156,7 @@ class Estimate:
         """
         if self.error is None and self.draws is None:
             raise DataError(f"{self.method} gave neither errors nor draws; there is no interval")
-        if not 0 < prob < 1:
+        if not isinstance(prob, Real) or not 0 < prob < 1:
             raise DataError(f"prob is {prob!r}; expected a number between 0 and 1, such as 0.95")
         if self.draws is not None:
             low, high = np.quantile(self.draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
@@ -182,20 +184,52 @@ class Estimate:
     def interpret(self, prob: float = 0.95) -> str:
         """Say in plain words what was found, how surely, and on what it rests."""
         low, high = self.interval(prob)
-        if self.axes:
-            found = f"{self.query} was estimated at {self.values.size} values"
-        else:
+        level = f"{100 * prob:g}% interval"
+        if not self.axes:
             found = (
-                f"{self.query} is {float(self.values):.4g}, {100 * prob:g}% interval "
-                f"{float(low):.4g} to {float(high):.4g}"
+                f"{self.query} is {float(self.values):.4g}, {level} {float(low):.4g} to "
+                f"{float(high):.4g}"
             )
+        elif self.values.size <= _MOST_TOLD:
+            found = f"{self.query}, with the {level}, is {self._told(low, high)}"
+        else:
+            found = f"{self.query} was estimated at {self.values.size} values, see summary()"
         rows = f"{self.num_rows:,} rows" + (
             f", {self.num_dropped:,} incomplete ones left out" if self.num_dropped else ""
         )
         worth = f", worth {self.ess:,.0f} equally weighted ones" if self.ess is not None else ""
         rests = f" It rests on: {'; '.join(self.assumptions)}." if self.assumptions else ""
-        notes = "".join(f" {note.rstrip('.')}." for note in self.notes)
-        return f"{found} (by {self.method}, {rows}{worth}).{rests}{notes}"
+        notes = "".join(f" {self._sentence(note)}" for note in self.notes)
+        return f"{found} (by {self._by()}, {rows}{worth}).{rests}{notes}"
+
+    def _told(self, low: Array, high: Array) -> str:
+        """List each value with its interval."""
+        parts = []
+        for place in np.ndindex(self.values.shape):
+            at = ", ".join(
+                f"{label}={states[i]}"
+                for (label, states), i in zip(self.axes.items(), place, strict=True)
+            )
+            parts.append(
+                f"{self.values[place]:.4g} ({low[place]:.4g} to {high[place]:.4g}) at {at}"
+            )
+        return "; ".join(parts)
+
+    def _by(self) -> str:
+        """The method in words: not as code, where it is a posterior."""
+        if self.draws is not None and self.method.startswith("Dirichlet("):
+            return f"a Dirichlet posterior ({len(self.draws):,} draws)"
+        return self.method
+
+    def _sentence(self, note: str) -> str:
+        """Begin with a capital letter, unless with the name of a variable, and end with a stop."""
+        first = note.split(" ", 1)[0].strip(",:;'")
+        is_word = first.isalpha() and first not in self._variables()
+        return f"{note[:1].upper() if is_word else note[:1]}{note[1:].rstrip('.')}."
+
+    def _variables(self) -> frozenset[str]:
+        asked = frozenset() if isinstance(self.query, Contrast) else self.query.variables
+        return asked if self.estimand is None else asked | set(self.estimand.graph.nodes)
 
     def plot(self, ax: Any = None, *, prob: float = 0.95) -> Any:
         """Draw the estimates with their intervals, one line for each open value; returns the axes.

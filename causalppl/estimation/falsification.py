@@ -215,8 +215,9 @@ class Falsification:
         )
 
     def _assumed(self) -> list[str]:
-        """Name each kind of test and what it takes for granted."""
-        results = [check.result for check in (*self.checks, *self.edges.values())]
+        """Name each kind of test that was told of, and what it takes for granted."""
+        edges = [self.edges[edge] for edge in self.droppable_edges()]
+        results = [check.result for check in (*self.checks, *edges)]
         kinds = {r.test.split(" (")[0]: r.assumes for r in results if r.assumes}
         listed = "; ".join(f"{test}, {assumes}" for test, assumes in kinds.items())
         return [f"What the tests take for granted: {listed}."] if listed else []

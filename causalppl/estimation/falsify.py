@@ -15,7 +15,12 @@ from causalppl.estimation.falsification import (
 )
 from causalppl.estimation.independence_contract import IndependenceResult, IndependenceTest
 from causalppl.estimation.independence_tests import choose_test, verma_test
-from causalppl.estimation.multiple_testing import Adjust, benjamini_hochberg, holm
+from causalppl.estimation.multiple_testing import (
+    Adjust,
+    benjamini_hochberg,
+    find_adjustment,
+    holm,
+)
 from causalppl.estimation.sample import Sample
 from causalppl.exceptions import DataError, GraphError
 from causalppl.graphs import ADMG, Independence, is_separated
@@ -50,7 +55,7 @@ def falsify(
     data: Any,
     *,
     level: float = 0.05,
-    adjust: Adjust = holm,
+    adjust: Adjust | str = holm,
     test: IndependenceTest | None = None,
     independences: Iterable[Independence] | None = None,
     verma: bool = True,
@@ -68,8 +73,8 @@ def falsify(
         model: A diagram, or a program whose diagram over its observed sites is meant.
         data: Anything that `Table.from_any` reads; other columns are not looked at.
         level: The chance of a false alarm.
-        adjust: The adjustment for the number of tests: `holm`, `benjamini_hochberg`, or any
-            function from p-values to p-values.
+        adjust: The adjustment for the number of tests: `holm`, `benjamini_hochberg`, one of these
+            by name ("holm", "benjamini-hochberg"), or any function from p-values to p-values.
         test: The test for all independences; None: chosen for each by the kinds of its columns, so
             that effects may be curved. The report says what was taken and what that assumes.
         independences: What to test; None: `markov_basis`, one for each pair that can be separated.
@@ -85,7 +90,8 @@ def falsify(
         The report; true if the diagram is not contradicted.
 
     Raises:
-        DataError: A column is missing, or there are independences and none could be tested.
+        DataError: A column is missing, there are independences and none could be tested, or
+            ``level``, ``adjust``, ``test`` or ``permutations`` are none.
         GraphError: An independence is not implied by the diagram.
 
     References:
@@ -101,10 +107,8 @@ def falsify(
         >>> print(falsify(ADMG.parse("X -> Z <- Y"), data).interpret())
         The data contradict the diagram: of 1 implied constraint on up to 500 rows, 1 violated ...
     """
-    if not 0 < level < 1:
-        raise DataError(f"level is {level!r}; expected a number between 0 and 1, such as 0.05")
-    if permutations < 0:
-        raise DataError(f"permutations is {permutations}; expected 0 or more")
+    _check_settings(level, test, permutations)
+    adjusting = find_adjustment(adjust)
     graph = graph_of(model).in_canonical_order()
     asked = tuple(markov_basis(graph) if independences is None else independences)
     for fact in asked:
@@ -118,7 +122,7 @@ def falsify(
     if asked and not found:
         first, reason = next(iter(skipped.items()))
         raise DataError(f"none of {len(skipped)} constraints could be tested; {first}: {reason}")
-    adjusted = adjust(np.array([result.p_value for result in found.values()]))
+    adjusted = adjusting(np.array([result.p_value for result in found.values()]))
     checks = [
         CheckedIndependence(fact, result, float(p), bool(p <= level))
         for (fact, result), p in zip(found.items(), adjusted, strict=True)
@@ -129,7 +133,16 @@ def falsify(
     if permutations and (tested := [fact for fact in found if isinstance(fact, Independence)]):
         orders = _orders(len(graph.nodes), permutations, seed, progress=is_shown(progress))
         baseline = tester.baseline(graph, tested, level, orders)
-    return Falsification(graph, tuple(checks), skipped, edges, level, adjust, baseline)
+    return Falsification(graph, tuple(checks), skipped, edges, level, adjusting, baseline)
+
+
+def _check_settings(level: Any, test: Any, permutations: Any) -> None:
+    if not isinstance(level, float | np.floating) or not 0 < level < 1:
+        raise DataError(f"level is {level!r}; expected a number between 0 and 1, such as 0.05")
+    if not isinstance(permutations, int | np.integer) or permutations < 0:
+        raise DataError(f"permutations is {permutations!r}; expected a whole number, 0 or more")
+    if not isinstance(test, IndependenceTest | None):
+        raise DataError(f"test is {test!r}; expected a test such as ChiSquared(), or None")
 
 
 class _Tester:

@@ -22,18 +22,19 @@ def find_folds(design: AdjustmentDesign, count: int, rng: np.random.Generator) -
     """Split the rows at random into folds that hold equal shares of each arm.
 
     Raises:
-        DataError: An arm has fewer rows than there are folds.
+        DataError: An arm asked about has fewer rows than there are folds.
     """
     everywhere = np.ones(design.num_rows, bool)
     if count == 1:
         return [Fold(everywhere, everywhere)]
     arm = np.zeros(design.num_rows, int) if design.is_numeric else design.arm
-    sizes = np.bincount(arm, minlength=1 if design.is_numeric else len(design.arms))
-    if sizes.min() < count:
-        where = "" if design.is_numeric else f" with {design.arm_name(int(sizes.argmin()))}"
+    sizes = {a: int((arm == a).sum()) for a in ((0,) if design.is_numeric else design.asked_arms)}
+    few = min(sizes, key=lambda a: sizes[a])
+    if sizes[few] < count:
+        where = "" if design.is_numeric else f" with {design.arm_name(few)}"
         raise DataError(
-            f"there are {sizes.min()} rows{where}; expected at least one for each of {count} "
-            "folds, use fewer folds"
+            f"there are {sizes[few]} rows{where}; expected at least one for each of {count} "
+            f"folds, use folds={sizes[few]}, or GFormula(), which needs no folds"
         )
     place = np.empty(design.num_rows, int)
     order = rng.permutation(design.num_rows)

@@ -21,6 +21,7 @@ from causalppl.estimation.support import check_support
 from causalppl.estimation.usable_rows import UsableRows
 from causalppl.exceptions import AssumptionError, DataError
 from causalppl.identification import Estimand
+from causalppl.identification.expression import Policy, walk
 from causalppl.inference.progress import is_shown
 from causalppl.seeding import checked_seed
 
@@ -53,10 +54,11 @@ def estimate(
         estimand: From ``identify``.
         data: The observed data: a pandas or polars frame, an Arrow table, a mapping from names to
             arrays, or a `Table`; `Counts`; or what is stored, which is the path of a Parquet or
-            CSV file, a folder of Parquet files, a glob of files, or a relation of DuckDB. None
-            where the formula does not use them. What is stored is counted in bounded memory,
-            rather than read, where the estimator is `Dirichlet`, all columns of the formula are
-            discrete and there are no sampling weights; the answer is the same as from memory.
+            CSV file, a folder of Parquet files, a glob or a list of files, or a relation of
+            DuckDB. None where the formula does not use them. What is stored is counted in bounded
+            memory, rather than read, where the estimator is `Dirichlet`, all columns of the
+            formula are discrete and there are no sampling weights; the answer is the same as from
+            memory.
         method: The estimator, with its settings; None takes the first of `DEFAULTS` that can
             answer.
         sources: The data of experiments and of other populations: ``(population, variables set)``
@@ -80,8 +82,8 @@ def estimate(
     Raises:
         DataError: A column is missing, a value of the query never occurs, a treatment is constant,
             there are no rows, values are infinite, weights are negative or labelled otherwise
-            than the rows, ``sources`` or ``weights`` hold what the formula does not use, the seed
-            is none.
+            than the rows, ``sources``, ``weights`` or ``policies`` hold what the formula does not
+            use, the seed is none.
         MissingExtraError: Files need DuckDB, which is not installed.
         AssumptionError: The estimator cannot answer, or none can; the message says why.
 
@@ -103,12 +105,13 @@ def estimate(
         raise DataError(f"the method is {method!r}; expected an estimator, such as Dirichlet()")
     if sampling_weights and weights is None:
         raise DataError("sampling_weights is set without weights; give weights=, or leave it out")
+    plans = _checked_plans(estimand, policies)
     reader = Reader.of(estimand, data, sources, weights, method, are_sampling=sampling_weights)
 
     @cache
     def case(are_counts: bool) -> _Case:
         usable = reader.counts() if are_counts else reader.rows()
-        return _Case.of(estimand, usable, dict(policies or {}))
+        return _Case.of(estimand, usable, plans)
 
     def case_for(estimator: Estimator) -> _Case:
         return case(reader.is_stored and isinstance(estimator, Dirichlet))
@@ -119,6 +122,21 @@ def estimate(
     diagnostics = {**found.diagnostics, "seed": used}
     found = replace(found, problem=asked.problem, estimator=chosen, diagnostics=diagnostics)
     return asked.told(found)
+
+
+def _checked_plans(estimand: Estimand, policies: Mapping[str, Factor] | None) -> dict[str, Factor]:
+    """Refuse the law of a plan that the formula does not have."""
+    if not isinstance(policies, Mapping | None):
+        raise DataError(f"policies is {policies!r}; expected a mapping, {{'X': table}}")
+    nodes = [node for node in walk(estimand.body) if isinstance(node, Policy)]
+    planned = sorted({node.outcome.variable for node in nodes})
+    if unused := [name for name in policies or {} if name not in planned]:
+        uses = f"plans for {', '.join(planned)} only" if planned else "no plan"
+        raise DataError(
+            f"policies holds a law for {unused[0]!r}, and the formula has {uses}; leave it out, or "
+            "ask identify for the plan with its policies="
+        )
+    return dict(policies or {})
 
 
 def choose_estimator(

@@ -10,7 +10,6 @@ with few values the last two come from a model of M; else the ratio comes from `
 Bayes' rule, and the mean is a second regression: no density is fitted.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -31,6 +30,7 @@ from causalppl.estimation.front_door_sample import (
     read_outcome,
     resample,
 )
+from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import DataError, OverlapWarning, QueryError
 
 __all__ = ["FrontDoor"]
@@ -212,12 +212,11 @@ class FrontDoor(Estimator):
 
 
 def _warn_of_overlap(roles: Roles, clipped: float, clip: float) -> None:
-    warnings.warn(
+    warn_user(
         f"for {clipped:.1%} of the rows some value of {roles.x} hardly goes with their "
         f"{', '.join((*roles.m, *roles.c))} (probability below {clip:g}): models extrapolate "
         "there; coarsen the mediators or restrict the question",
         OverlapWarning,
-        stacklevel=4,
     )
 
 

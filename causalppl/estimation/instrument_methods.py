@@ -1,6 +1,5 @@
 """Instrumental estimators: the Wald ratio, two-stage least squares, LIML and GMM."""
 
-import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -11,8 +10,10 @@ from scipy.special import chdtrc
 
 from causalppl.estimation.anderson_rubin import Interval
 from causalppl.estimation.estimate import Estimate
+from causalppl.estimation.instrument_clusters import student_draws
 from causalppl.estimation.instrument_columns import InstrumentColumns
 from causalppl.estimation.instrument_stages import Errors, Stages, check_errors
+from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import DataError, HeuristicWarning
 from causalppl.queries import Contrast, Event, Intervention, Query, Term, Value
 
@@ -21,7 +22,7 @@ __all__ = ["GMM", "LIML", "InstrumentMethod", "TwoStageLeastSquares", "Wald", "a
 Array: TypeAlias = NDArray[np.float64]
 
 _WEAK = 10.0  # the usual bound on the first-stage F, Staiger and Stock (1997)
-_FEW_CLUSTERS = 30  # below, normal intervals are too short; Cameron, Gelbach and Miller (2008)
+_FEW_CLUSTERS = 30  # below, intervals rest on corrections; Cameron, Gelbach and Miller (2008)
 
 
 class InstrumentMethod(ABC):
@@ -30,7 +31,8 @@ class InstrumentMethod(ABC):
     Attributes:
         errors: ``"HC1"`` or ``"HC0"`` hold whatever the variance of the outcome (and, with
             clusters, however rows of one cluster depend on each other), the first corrected for
-            small samples; ``"classical"`` takes the variance to be constant.
+            small samples: by cluster it is CR2, with Student's t for the intervals, which holds
+            with few clusters. ``"classical"`` takes the variance to be constant.
 
     Example:
         >>> isinstance(Wald(), InstrumentMethod), Wald(errors="HC0").errors
@@ -299,15 +301,19 @@ def _assembled(
     columns = stages.columns
     low, high = columns.x_values or (0, 1)
     step = float(high) - float(low)
+    kind = "CR2" if stages.corrects_clusters else stages.errors
     by = f" clustered by {columns.cluster}" if columns.cluster else ""
+    value, error = step * stages.slope(combined), step * stages.error(combined)
+    freedom = stages.freedom(combined)
     strength, critical = stages.effective_f()
     intervals = [(step * low, step * high) for low, high in stages.anderson_rubin()]
     pull = combined * stages.residual(combined) / float(combined @ stages.x)
     return Estimate(
         query,
-        f"{label} ({stages.errors} errors{by})",
-        np.array(step * stages.slope(combined)),
-        error=np.array(step * stages.error(combined)),
+        f"{label} ({kind} errors{by})",
+        np.array(value),
+        error=np.array(error),
+        draws=None if np.isinf(freedom) else student_draws(value, error, freedom),
         num_rows=stages.num_rows,
         num_dropped=columns.table.dropped,
         influence=step * stages.num_rows * pull,
@@ -321,6 +327,7 @@ def _assembled(
             "partial_r2": float(stages.fitted @ stages.fitted) / float(stages.x @ stages.x),
             "anderson_rubin": tuple(intervals),
             **({"num_clusters": columns.num_clusters} if columns.cluster else {}),
+            **({} if np.isinf(freedom) else {"degrees_of_freedom": freedom}),
         },
     )
 
@@ -332,14 +339,21 @@ def _weakness(columns: InstrumentColumns, strength: float) -> tuple[str, ...]:
         f"weak instrument: the effective first-stage F of {', '.join(columns.instruments)} is "
         f"{strength:.3g}, below {_WEAK:g}; the estimate and its normal interval can be far off"
     )
-    warnings.warn(f"{weak}; use the Anderson-Rubin set", HeuristicWarning, stacklevel=5)
+    warn_user(f"{weak}; use the Anderson-Rubin set", HeuristicWarning)
     return (weak,)
 
 
 def _cautions(columns: InstrumentColumns, found: dict[str, float]) -> tuple[str, ...]:
     notes = []
     if columns.cluster and columns.num_clusters < _FEW_CLUSTERS:
-        notes.append(f"{columns.num_clusters} clusters are few: normal intervals are too short")
+        few = f"column {columns.cluster!r} has {columns.num_clusters} clusters, which are few"
+        notes.append(f"{few}: intervals rest on a correction, and are the wider for it")
+        warn_user(
+            f"{few}: errors rest on a correction for small samples (CR2 and Student's t under "
+            "errors='HC1', none under 'HC0'); expected 30 or more; use smaller clusters if rows "
+            "of different ones are independent",
+            HeuristicWarning,
+        )
     if "hansen_p" in found:
         verdict = "disagree on the effect" if found["hansen_p"] < 0.05 else "do not disagree"
         notes.append(

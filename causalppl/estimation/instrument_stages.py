@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import chndtrix
 
 from causalppl.estimation.anderson_rubin import Interval, robust_set, shared_variance_set
+from causalppl.estimation.instrument_clusters import BiasReduced, robust_bound
 from causalppl.estimation.instrument_columns import InstrumentColumns
 from causalppl.exceptions import AssumptionError, DataError
 
@@ -21,6 +22,7 @@ __all__ = ["Errors", "Stages", "check_errors"]
 Array: TypeAlias = NDArray[np.float64]
 Errors: TypeAlias = Literal["classical", "HC0", "HC1"]
 
+_FEWEST_CLUSTERS = 4  # of fewer, no correction is right
 _WORST_SHARES = 10.0  # one over the bias that is accepted, as a share of the worst one
 
 
@@ -50,7 +52,12 @@ class Stages:
                 f"column {found.cluster!r} has {found.num_clusters} clusters for "
                 f"{found.z.shape[1]} instruments; expected more clusters; leave instruments out"
             )
-        basis = np.linalg.qr(found.covariates)[0]
+        if found.cluster and found.num_clusters < _FEWEST_CLUSTERS:
+            raise DataError(
+                f"column {found.cluster!r} has {found.num_clusters} clusters, from which no error "
+                f"can be told; expected {_FEWEST_CLUSTERS} at least, better 30; use smaller ones"
+            )
+        self.basis = basis = np.linalg.qr(found.covariates)[0]
         scaled = found.z / found.z.std(axis=0)
         self.x, self.y, z = (part - basis @ (basis.T @ part) for part in (found.x, found.y, scaled))
         self.num_rows, self.num_instruments = z.shape
@@ -82,8 +89,30 @@ class Stages:
         if self.errors == "classical":
             free = self.num_rows - self.num_covariates - 1
             return float(np.sqrt(residual @ residual / free / curvature))
-        spread = self.spread((combined * residual)[:, None]) * self._scale(1)
+        if self.corrects_clusters:
+            weight = self._reduced(combined[:, None]).adjusted(combined[:, None])
+            spread = self.spread(weight * residual[:, None])
+        else:
+            spread = self.spread((combined * residual)[:, None]) * self._scale(1)
         return float(np.sqrt(spread[0, 0]) / curvature)
+
+    @property
+    def corrects_clusters(self) -> bool:
+        """Whether errors are corrected for few clusters."""
+        return self.errors == "HC1" and self.columns.clusters is not None
+
+    def freedom(self, combined: Array) -> float:
+        """The degrees of freedom of `error`; infinite where rows are not clustered."""
+        if not self.corrects_clusters:
+            return float("inf")
+        reduced = self._reduced(combined[:, None])
+        return reduced.freedom(reduced.adjusted(combined[:, None])[:, 0])
+
+    def _reduced(self, regressors: Array) -> BiasReduced:
+        clusters = self.columns.clusters
+        assert clusters is not None
+        scaled = regressors / np.sqrt((regressors**2).sum(axis=0))
+        return BiasReduced(np.column_stack([self.basis, scaled]), clusters)
 
     def spread(self, scores: Array) -> Array:
         """Estimate the covariance of the sum of scores, shape ``(rows, k)``; by cluster if any."""
@@ -93,7 +122,7 @@ class Stages:
         return np.asarray(scores.T @ scores)
 
     def _scale(self, num_coefficients: int) -> float:
-        """The correction of HC1 and, by cluster, of CR1."""
+        """The correction of HC1 and, by cluster, of CR1 (for the first stage and GMM's weights)."""
         if self.errors != "HC1":
             return 1.0
         free = self.num_rows - self.num_covariates - num_coefficients
@@ -137,14 +166,19 @@ class Stages:
     def anderson_rubin(self, prob: float = 0.95) -> list[Interval]:
         """List the intervals of the effects at which the outcome, freed of them, is unrelated to Z.
 
-        As robust to unequal variances, and to clusters, as the errors are.
+        As robust to unequal variances, and to clusters, as the errors are. With several instruments
+        and clusters, the degrees of freedom are those of the first stage's fit.
         """
         x_fit, y_fit = self.fitted, self.projected(self.y)
         if self.errors == "classical":
             both, fits = np.stack([self.x, self.y]), np.stack([x_fit, y_fit])
             return shared_variance_set(both - fits, fits, self.num_instruments, self._free, prob)
-        scores = np.column_stack(
-            [self.z * (self.x - x_fit)[:, None], self.z * (self.y - y_fit)[:, None]]
-        )
-        spread = self.spread(scores) * self._scale(self.num_instruments)
-        return robust_set(self.z.T @ self.x, self.z.T @ self.y, spread, prob)
+        weight, scale = self.z, self._scale(self.num_instruments)
+        if self.corrects_clusters:
+            weight, scale = self._reduced(self.z).adjusted(self.z), 1.0
+        scores = [weight * (part - fit)[:, None] for part, fit in ((self.x, x_fit), (self.y, y_fit))]
+        bound = robust_bound(self.num_instruments, self.freedom(x_fit), prob)
+        if np.isinf(bound):
+            return [(-np.inf, np.inf)]
+        spread = self.spread(np.column_stack(scores)) * scale
+        return robust_set(self.z.T @ self.x, self.z.T @ self.y, spread, bound)

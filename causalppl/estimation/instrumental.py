@@ -70,7 +70,9 @@ def estimate_iv(
         method: `Wald`, `TwoStageLeastSquares`, `LIML` or `GMM`; None takes Wald where instrument
             and treatment have two values and nothing is conditioned on, else two stages.
         cluster: The column that says which rows may depend on each other, such as a school; errors,
-            the weights of GMM, tests and the Anderson-Rubin set are then by cluster.
+            the weights of GMM, tests and the Anderson-Rubin set are then by cluster. At least 4
+            clusters; errors are bias-reduced (CR2) and intervals Student's, whose
+            ``degrees_of_freedom`` the diagnostics hold, so that they hold with few clusters.
 
     Returns:
         The effect of moving the treatment by 1 (between its two values, where it has two).
@@ -84,15 +86,18 @@ def estimate_iv(
             method does not fit it.
         NotIdentifiableError: The diagram has no instrument among the columns.
         GraphError: A name is not in the diagram.
-        DataError: A column is missing, constant, no number, or a combination of others.
+        DataError: A column is missing, constant, no number, or a combination of others; there are
+            fewer than 4 clusters.
 
     Warns:
-        HeuristicWarning: The effective first-stage F is below 10.
+        HeuristicWarning: The effective first-stage F is below 10, or there are fewer than 30
+            clusters.
 
     References:
         Wald (1940); Imbens and Angrist (1994), Identification and estimation of local average
         treatment effects; Anderson and Rubin (1949); Montiel Olea and Pflueger (2013), A robust
-        test for weak instruments; Andrews, Stock and Sun (2019) for the bound on it.
+        test for weak instruments; Andrews, Stock and Sun (2019) for the bound on it;
+        Bell and McCaffrey (2002) and Pustejovsky and Tipton (2018) for few clusters.
 
     Example:
         >>> graph = ADMG.parse("Z -> X -> Y; X <-> Y")

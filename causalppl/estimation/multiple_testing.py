@@ -6,7 +6,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Adjust", "benjamini_hochberg", "holm"]
+from causalppl.exceptions import DataError
+
+__all__ = ["Adjust", "benjamini_hochberg", "find_adjustment", "holm"]
 
 Array: TypeAlias = NDArray[np.float64]
 Adjust: TypeAlias = Callable[[Array], Array]
@@ -40,3 +42,23 @@ def benjamini_hochberg(p_values: Array) -> Array:
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.minimum(1, np.minimum.accumulate(stepped[::-1])[::-1])
     return adjusted
+
+
+def find_adjustment(adjust: Adjust | str) -> Adjust:
+    """Return the adjustment that a name stands for; a function is one.
+
+    Raises:
+        DataError: It is neither.
+
+    Example:
+        >>> find_adjustment("benjamini-hochberg") is benjamini_hochberg
+        True
+    """
+    known: dict[str, Adjust] = {"holm": holm, "benjamini-hochberg": benjamini_hochberg}
+    found = known.get(adjust.lower().replace("_", "-")) if isinstance(adjust, str) else adjust
+    if found is None or not callable(found):
+        raise DataError(
+            f"adjust is {adjust!r}; expected one of {', '.join(map(repr, known))}, or a function "
+            "from p-values to p-values"
+        )
+    return found

@@ -20,6 +20,7 @@ FINE_KNOTS = special.ndtri(np.array([0.05, 0.125, 0.3, 0.4, 0.6, 0.7, 0.875, 0.9
 SURFACE_KNOTS = special.ndtri(np.array([0.1, 0.3, 0.5, 0.7, 0.9]))
 FAR = 5.0  # standard deviations: a column with larger values is bent to normal scores
 MAX_FEATURES = 300
+MOST_IN_TRIPLES = 6  # columns
 
 
 class Fit(NamedTuple):
@@ -43,9 +44,10 @@ class Fit(NamedTuple):
 class NestedCurves:
     """Families of functions of some columns, each a part of the next.
 
-    Lines; cubics; cubic splines, coarse and fine; with products of pairs; with splines of sums and
-    differences of pairs. A family is left out if it would have more than a third as many features
-    as there are rows. Columns with far values are bent to normal scores beyond lines.
+    Lines; cubics; cubic splines, coarse and fine; with products of pairs, and of triples where
+    there are at most 20; with splines of sums and differences of pairs. A family is left out if it
+    would have more than a third as many features as there are rows. Columns with far values are
+    bent to normal scores beyond lines.
 
     Attributes:
         basis: Orthonormal columns, shape ``(rows, features)``; each family is a leading part.
@@ -126,6 +128,7 @@ def _families(lines: Array | None, groups: Array) -> Iterator[Family]:
     bent = np.stack([c if np.abs(c).max() <= FAR else normal_scores(c) for c in lines.T], 1)
     inner = groups[:, 1:]  # the first group is told by the others
     size, pairs = lines.shape[1], list(combinations(range(lines.shape[1]), 2))
+    triples = list(combinations(range(size), 3)) if size <= MOST_IN_TRIPLES else []
     count = size * (1 + inner.shape[1])
     square = bent * bent
     yield (
@@ -139,8 +142,15 @@ def _families(lines: Array | None, groups: Array) -> Iterator[Family]:
         more = 2 * (count - size)
         yield (
             4,
-            len(pairs) + more,
-            lambda: np.hstack([_products(bent, pairs), _times(inner, bent), _times(inner, square)]),
+            len(pairs) + len(triples) + more,
+            lambda: np.hstack(
+                [
+                    _products(bent, pairs),
+                    _products(bent, triples),
+                    _times(inner, bent),
+                    _times(inner, square),
+                ]
+            ),
         )
         yield (
             5,
@@ -165,8 +175,8 @@ def _times(groups: Array, columns: Array) -> Array:
     return np.hstack([np.empty((len(columns), 0)), *(g[:, None] * columns for g in groups.T)])
 
 
-def _products(columns: Array, pairs: Sequence[tuple[int, int]]) -> Array:
-    chosen = [columns[:, i] * columns[:, j] for i, j in pairs]
+def _products(columns: Array, groups: Sequence[tuple[int, ...]]) -> Array:
+    chosen = [columns[:, list(group)].prod(axis=1) for group in groups]
     return np.stack(chosen, 1) if chosen else np.empty((len(columns), 0))
 
 

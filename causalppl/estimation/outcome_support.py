@@ -41,7 +41,7 @@ def describe_support(design: AdjustmentDesign, features: Features) -> Support:
     try:
         found = describe_overlap(design, propensities)
     except AssumptionError as error:
-        return Support(f"{error}; {_BY_MODEL}", (), {})
+        return Support(f"{str(error).partition(':')[0]}; {_BY_MODEL}", (), {})
     table = overlap_table(found)
     if separation := find_separation(design, propensities):
         return Support(f"{separation}: {_BY_MODEL}; adjust for less, or bound it", (), table)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from causalppl.estimation.adjustment_design import AdjustmentDesign
+from causalppl.estimation.adjustment_design import FEWEST, AdjustmentDesign
 from causalppl.estimation.adjustment_question import Arm, Mean
 from causalppl.estimation.estimate import Array
 from causalppl.estimation.user_warning import warn_user
@@ -112,16 +112,18 @@ def describe_overlap(
         clip: What chances are raised to for the weights.
 
     Raises:
-        AssumptionError: An arm has no row in a stratum asked about.
+        AssumptionError: An arm has fewer than 5 rows in a stratum asked about.
     """
     found = []
     for mean in dict.fromkeys(mean._replace(event=()) for mean in design.means):
         weights = balancing_weights(design, np.maximum(propensities, clip), mean)
         weights = weights * (design.observed if extra is None else extra)
-        if not weights.any():
+        if (count := int((weights > 0).sum())) < FEWEST:
+            rows = {0: "no row", 1: "one row"}.get(count, f"{count} rows")
             raise AssumptionError(
-                f"no row with {design.arm_name(mean.arm)} is in the stratum that "
-                f"{design.estimand.query} asks about; expected some (positivity)"
+                f"{rows} with {design.arm_name(mean.arm)} {'are' if count > 1 else 'is'} in the "
+                f"stratum that {design.estimand.query} asks about; expected at least {FEWEST} "
+                "(positivity): ask about more units, or use GFormula(), whose model extrapolates"
             )
         population = design.population(mean) * design.row_weights
         chances = propensities[population > 0, mean.arm]

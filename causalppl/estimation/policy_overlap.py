@@ -5,34 +5,46 @@ import warnings
 import numpy as np
 
 from causalppl.estimation.policy_log import PolicyLog
+from causalppl.estimation.policy_methods import PolicyMethod
 from causalppl.exceptions import AssumptionError, OverlapWarning
 
 __all__ = ["check_overlap"]
 
 _LEAST_SHARE = 0.05  # of the rows that should be left in the effective sample size
 _MOST_ERRORS = 5.0  # standard errors by which the weights may miss an average of 1
+_MOST_UNLOGGED = 1e-4  # of the choices; less is rounding, or a softmax
 _LEAST_MISS = 0.01  # a smaller one is rounding
 
 
-def check_overlap(log: PolicyLog, method: str, minimum_ess: float) -> tuple[str, ...]:
+def check_overlap(
+    log: PolicyLog, method: PolicyMethod, minimum_ess: float, *, allow_unlogged: bool
+) -> tuple[str, ...]:
     """Warn where weights are few, or do not average 1; return what was found.
 
     Raises:
-        AssumptionError: The effective sample size is below the minimum, or zero.
+        AssumptionError: The policy takes actions that the log cannot hold; or, for methods that
+            weigh, the effective sample size is below the minimum, or zero.
     """
-    if not log.weight.any():
+    if method.is_weighted and not log.weight.any():
         raise AssumptionError(
             "the policy takes none of the logged actions, so the log says nothing of it; expected "
-            "overlap; use PolicyDM, which extrapolates"
+            "overlap; log with a policy that takes them"
         )
-    found = tuple(note for note in (_few(log, minimum_ess), _biased(log)) if note)
+    if log.impossible > _MOST_UNLOGGED and not allow_unlogged:
+        raise AssumptionError(
+            f"{log.impossible:.2%} of the policy's choices are actions never logged, so no log of "
+            "this kind tells their reward; expected none; log with a policy that takes them, take "
+            "them out of this one, or force an answer with allow_unlogged=True"
+        )
+    checks = (_few(log, minimum_ess), _biased(log) if method.is_weighted else "")
+    found = tuple(note for note in checks if note)
     for note in found:
         warnings.warn(note, OverlapWarning, stacklevel=3)
-    if log.ess < minimum_ess:
+    if method.is_weighted and log.ess < minimum_ess:
         raise AssumptionError(
-            f"the effective sample size is {log.ess:.3g} of {len(log.reward)} rows; {method} needs "
-            f"at least {minimum_ess:g}; log with a policy that is nearer to this one, restrict the "
-            "question, or force an answer with minimum_ess=0"
+            f"the effective sample size is {log.ess:.3g} of {len(log.reward)} rows; {method.name} "
+            f"needs at least {minimum_ess:g}; log with a policy that is nearer to this one, "
+            "restrict the question, or force an answer with minimum_ess=0"
         )
     return found
 

@@ -1,5 +1,6 @@
 """A policy as users give it: a table of probabilities, or a function of contexts."""
 
+import inspect
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -82,9 +83,11 @@ def read_probabilities(policy: Any, action: str, label: str) -> Probabilities:
     """Read a policy.
 
     Raises:
-        DataError: It is neither a function nor a complete table with the columns it needs.
+        DataError: It is neither a function of contexts and actions nor a complete table with the
+            columns it needs.
     """
     if callable(policy):
+        _check_arguments(policy, label)
         return Probabilities(label, action, {}, policy)
     try:
         table = Table.from_any(policy, dtype=torch.float64)
@@ -119,6 +122,19 @@ def check_probabilities(found: Array, label: str, shape: tuple[int, int]) -> Non
             f"(in {(~fits).sum()} of {len(fits)} rows or contexts, the first is number {row}); "
             "expected none below 0, and a sum of 1 in each"
         )
+
+
+def _check_arguments(function: Callable[..., Any], label: str) -> None:
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        taken = inspect.signature(function)
+        raise DataError(
+            f"{label} is a function of {taken}; expected one of (contexts, actions): a frame with "
+            "a row for each context, and the tuple of all actions"
+        ) from None
+    except ValueError:  # built in, with no signature to be read
+        return
 
 
 def _array(values: Any, label: str) -> Array:

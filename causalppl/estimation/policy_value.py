@@ -58,6 +58,7 @@ def policy_value(
     actions: Sequence[Value] | None = None,
     method: PolicyMethod | None = None,
     minimum_ess: float = 30.0,
+    allow_unlogged: bool = False,
     seed: int | None = None,
 ) -> Estimate:
     """Estimate the mean reward of a policy from logged decisions.
@@ -82,22 +83,27 @@ def policy_value(
             lists.
         actions: All actions; None: those in the log and in the policy's table.
         method: One of the table above; None takes `PolicyDR`.
-        minimum_ess: No answer below this effective sample size; 0 forces one.
+        minimum_ess: No answer below this effective sample size; 0 forces one. `PolicyDM`, which
+            does not weigh, answers with a warning: its model extrapolates.
+        allow_unlogged: Answer even where the policy takes actions that are never logged (or that
+            the logging policy, where it is given, never takes in that context), so that the log
+            does not identify its value: weighting leaves their reward out, a model guesses it.
         seed: Seed of folds and bootstrap.
 
     Returns:
         The value per row, or per slate. ``influence`` has one entry for each row, or each slate.
 
     Raises:
-        AssumptionError: The effective sample size is below ``minimum_ess``, or the policy takes
-            none of the logged actions.
+        AssumptionError: The effective sample size is below ``minimum_ess``, or more than 1e-4 of
+            the policy's choices are actions never logged, or all of them are.
         DataError: A column is missing or of the wrong kind, a propensity is not in (0, 1], or the
             probabilities of a policy are below 0 or do not sum to 1 (to 1e-4) in some context.
 
     Warns:
-        OverlapWarning: The effective sample size is below ``minimum_ess`` or 5 % of the rows; or
-            the weights do not average 1, beyond 5 standard errors and 1 %, as they must where the
-            propensities are those of the log and it could hold all that the policy does.
+        OverlapWarning: The effective sample size is below ``minimum_ess`` or 5 % of the rows; or,
+            for methods that weigh, the weights do not average 1, beyond 5 standard errors and 1 %,
+            as they must where the propensities are those of the log and it could hold all that the
+            policy does.
 
     References:
         Horvitz and Thompson (1952); Swaminathan and Joachims (2015), The self-normalized
@@ -119,7 +125,7 @@ def policy_value(
     columns = _columns(propensity, actions)
     roles = Roles(action, reward, columns, slate)
     log = read_log(logged, policy, roles, None if columns else propensity, context, actions)
-    notes = check_overlap(log, way.name, minimum_ess) if way.is_weighted else ()
+    notes = check_overlap(log, way, minimum_ess, allow_unlogged=allow_unlogged)
     return _assemble(log, way, notes, used)
 
 

@@ -14,7 +14,7 @@ from causalppl.estimation.contingency import OBSERVED, columns_by_source, occurr
 from causalppl.estimation.dirichlet_laws import MOST_CELLS
 from causalppl.estimation.estimator import Estimator
 from causalppl.estimation.exact import SourceKey
-from causalppl.estimation.row_weights import are_whole, fractions, read_weights
+from causalppl.estimation.row_weights import MOST_ROWS, are_whole, read_weights
 from causalppl.estimation.source_keys import check_given, check_used, keyed, said
 from causalppl.estimation.usable_rows import UsableRows
 from causalppl.exceptions import DataError
@@ -118,7 +118,10 @@ class Reader:
         table = Table.from_any(source, asked, dtype=torch.float64)
         if not table.num_rows:
             raise DataError(f"the data of {said(key)} have no rows; expected at least one")
-        weights = None if weight is None else read_weights(table, weight, source)
+        sampling = self.are_sampling
+        weights = (
+            None if weight is None else read_weights(table, weight, source, are_sampling=sampling)
+        )
         table = table.select(names)
         gaps = [n for n in names if table.column(n).missing is not None and n not in self.kept]
         found, is_complete = table.drop_missing(gaps), _is_complete(table, gaps)
@@ -128,7 +131,6 @@ class Reader:
         weights = weights[is_complete]
         used = weights > 0
         found, weights = found.rows(torch.from_numpy(used)), weights[used]
-        weights = fractions(weights) if self.are_sampling else weights
         left_out = incomplete, int((~used).sum()), tuple(gaps)
         return UsableRows(found, weights, found.num_rows, *left_out, is_weighted=True)
 
@@ -173,7 +175,10 @@ def _are_counts(table: Table, weight: str | None) -> bool:
         return True
     column = table.column(weight)
     values = column.values.numpy()
-    return column.categories is None and are_whole(values) and len(set(values)) <= _MOST_WEIGHTS
+    is_countable = (
+        column.categories is None and are_whole(values) and not (values > MOST_ROWS).any()
+    )
+    return is_countable and len(set(values)) <= _MOST_WEIGHTS
 
 
 def _is_whole(found: Counts, weight: str) -> bool:

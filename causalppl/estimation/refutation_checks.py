@@ -4,28 +4,36 @@ A check that passes proves nothing; a check that fails says that something is wr
 estimator, the data or the assumptions that can be seen in the data.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from causalppl.data import Column, Table
-from causalppl.estimation.contingency import OBSERVED
 from causalppl.estimation.estimate import Estimate
-from causalppl.estimation.estimator import Problem
+from causalppl.estimation.refutation_check import (
+    WEIGHT,
+    Array,
+    Check,
+    CheckResult,
+    Tick,
+    Verdict,
+    few_repeats,
+    no_difference,
+    no_scale,
+    other_sources,
+    problem_of,
+    roles_of,
+    solve_again,
+    solve_repeatedly,
+)
 from causalppl.exceptions import CausalPPLError, NotIdentifiableError
 from causalppl.graphs import ADMG
 from causalppl.identification import identify
-from causalppl.queries import Contrast
 
 __all__ = [
     "BootstrapError",
-    "Check",
-    "CheckResult",
     "DummyOutcome",
     "PlaceboTreatment",
     "RandomCommonCause",
@@ -33,103 +41,24 @@ __all__ = [
     "SubsetStability",
 ]
 
-Array: TypeAlias = NDArray[np.float64]
-Verdict: TypeAlias = Literal["passed", "failed", "for information", "skipped"]
-Tick: TypeAlias = Callable[[], object]
-
-WEIGHT = "(weight)"
-"""The column that holds the sampling weight of each row, while data are changed."""
-
-_DIFFERENCES = ("ATE", "TE", "CATE", "ETT", "ATC", "CDE", "NDE", "NIE")
-
-
-@dataclass(frozen=True, eq=False)
-class CheckResult:
-    """What one check found.
-
-    Attributes:
-        name: The check.
-        verdict: ``"passed"``, ``"failed"``, ``"for information"`` or ``"skipped"``.
-        found: What was found, in words with numbers.
-        expected: What a sound estimate would show.
-        values: The estimates under the check.
-
-    Example:
-        >>> CheckResult("placebo treatment", "skipped", "the query is no difference", "0").verdict
-        'skipped'
-    """
-
-    name: str
-    verdict: Verdict
-    found: str
-    expected: str
-    values: Array = field(default_factory=lambda: np.empty(0))
-
-
-class Check(ABC):
-    """One attempt to refute an estimate; subclasses are frozen dataclasses of settings.
-
-    Attributes:
-        name: Its name in reports.
-        expected: What a sound estimate shows.
-    """
-
-    name: ClassVar[str]
-    expected: ClassVar[str]
-
-    def num_estimates(self, repeats: int) -> int:
-        """Count the estimates that the check will compute, for a progress bar."""
-        return repeats
-
-    def run(
-        self, estimate: Estimate, *, repeats: int, rng: np.random.Generator, tick: Tick
-    ) -> CheckResult:
-        """Carry the check out.
-
-        Args:
-            estimate: A single number, with what it was computed from.
-            repeats: How often the data are changed.
-            rng: The source of all randomness.
-            tick: Called after each estimate.
-        """
-        reason = self.obstacle(estimate)
-        if reason is not None:
-            return CheckResult(self.name, "skipped", reason, self.expected)
-        try:
-            return self._judge(estimate, repeats, rng, tick)
-        except CausalPPLError as error:
-            return CheckResult(self.name, "failed", f"the estimator fails: {error}", self.expected)
-
-    def obstacle(self, estimate: Estimate) -> str | None:
-        """Say why the check does not apply; None if it does."""
-        return None
-
-    @abstractmethod
-    def _judge(
-        self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
-    ) -> CheckResult: ...
-
-    def _result(self, is_good: bool, found: str, values: Array) -> CheckResult:
-        verdict: Verdict = "passed" if is_good else "failed"
-        return CheckResult(self.name, verdict, found, self.expected, values)
-
 
 @dataclass(frozen=True)
 class PlaceboTreatment(Check):
     """Replace the treatment by a random one: there must be no effect."""
 
+    most_repeats: ClassVar[int] = 20
     name: ClassVar[str] = "placebo treatment"
     expected: ClassVar[str] = "effects around 0"
 
     def obstacle(self, estimate: Estimate) -> str | None:
         """See `Check.obstacle`."""
-        return _no_difference(estimate)
+        return no_difference(estimate)
 
     def _judge(
         self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
     ) -> CheckResult:
         name = roles_of(estimate)[0]
-        values = _repeated(estimate, repeats, rng, tick, lambda t: _permuted(t, name, rng))
+        values = solve_repeatedly(estimate, repeats, rng, tick, lambda t: _permuted(t, name, rng))
         return _around_zero(self, estimate, values)
 
 
@@ -137,18 +66,19 @@ class PlaceboTreatment(Check):
 class DummyOutcome(Check):
     """Replace the outcome by one that nothing causes: there must be no effect."""
 
+    most_repeats: ClassVar[int] = 20
     name: ClassVar[str] = "dummy outcome"
     expected: ClassVar[str] = "effects around 0"
 
     def obstacle(self, estimate: Estimate) -> str | None:
         """See `Check.obstacle`."""
-        return _no_difference(estimate)
+        return no_difference(estimate)
 
     def _judge(
         self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
     ) -> CheckResult:
         name = roles_of(estimate)[1]
-        values = _repeated(estimate, repeats, rng, tick, lambda t: _permuted(t, name, rng))
+        values = solve_repeatedly(estimate, repeats, rng, tick, lambda t: _permuted(t, name, rng))
         return _around_zero(self, estimate, values)
 
 
@@ -161,6 +91,7 @@ class RandomCommonCause(Check):
     """
 
     most: float = 0.5
+    most_repeats: ClassVar[int] = 10
     name: ClassVar[str] = "random common cause"
     expected: ClassVar[str] = "no shift"
 
@@ -168,7 +99,7 @@ class RandomCommonCause(Check):
         """See `Check.obstacle`."""
         if not all(roles_of(estimate)):
             return "the query has no single treatment and outcome"
-        return _only_observed(estimate) or no_scale(estimate)
+        return other_sources(estimate) or no_scale(estimate)
 
     def _judge(
         self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
@@ -199,7 +130,7 @@ class RandomCommonCause(Check):
             return replace(table, columns={**table.columns, name: column})
 
         wide = replace(estimate, problem=replace(problem, estimand=wider))
-        values = _repeated(wide, repeats, rng, tick, noisy)
+        values = solve_repeatedly(wide, repeats, rng, tick, noisy)
         shift = (values.mean() - float(estimate)) / float(estimate.standard_error)
         found = f"a shift of {shift:+.2f} standard errors on average"
         return self._result(abs(shift) <= self.most, found, values)
@@ -211,11 +142,13 @@ class SubsetStability(Check):
 
     Attributes:
         share: The share of the rows that is kept.
-        most: The largest ratio of the spread to what chance alone gives.
+        most: The largest ratio of the spread to what chance alone gives; with few repeats, whose
+            spread is itself unsure, 1 + 3 / sqrt(2 (repeats - 1)) where that is more.
     """
 
-    share: float = 0.8
+    share: float = 0.6
     most: float = 1.5
+    most_repeats: ClassVar[int] = 20
     name: ClassVar[str] = "subset stability"
     expected: ClassVar[str] = "as much spread as chance gives"
 
@@ -227,22 +160,35 @@ class SubsetStability(Check):
         self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
     ) -> CheckResult:
         def part(table: Table) -> Table:
-            count = max(2, round(self.share * table.num_rows))
-            return table.rows(np.sort(rng.permutation(table.num_rows)[:count]))
+            return _part(table, self.share, rng)
 
-        values = _repeated(estimate, repeats, rng, tick, part)
+        values = solve_repeatedly(estimate, repeats, rng, tick, part)
         chance = float(estimate.standard_error) * np.sqrt((1 - self.share) / self.share)
         ratio = np.sqrt(((values - float(estimate)) ** 2).mean()) / chance
-        found = f"{ratio:.2f} times the spread that chance gives to {self.share:.0%} of the rows"
-        return self._result(ratio <= self.most, found, values)
+        limit = few_repeats(self.most, len(values))
+        found = (
+            f"{ratio:.2f} times the spread that chance gives to {self.share:.0%} of the rows; up "
+            f"to {limit:.3g} passes"
+        )
+        return self._result(ratio <= limit, found, values)
 
 
 @dataclass(frozen=True)
 class BootstrapError(Check):
-    """Resample the rows: the spread must be the standard error that was claimed.
+    """Weigh the rows at random: the spread must be the standard error that was claimed.
+
+    Weights are exponential, the Bayesian bootstrap. Rows drawn with replacement would not do:
+    copies of a row on both sides of a fold make models look better, and flexible ones get chosen,
+    than they are. An estimator that takes no weights gets random halves of the rows instead,
+    whose estimates differ from that of all rows as much.
 
     Attributes:
-        most: The largest factor by which the two may differ.
+        most: The largest factor by which the two may differ, either way; from fewer than 30
+            repeats, whose spread is itself unsure, 1 + 3 / sqrt(2 (repeats - 1)).
+
+    References:
+        Rubin (1981), The Bayesian bootstrap; Shao and Wu (1989), A general theory for jackknife
+        variance estimation, for parts of the rows.
     """
 
     most: float = 1.4
@@ -251,22 +197,28 @@ class BootstrapError(Check):
 
     def obstacle(self, estimate: Estimate) -> str | None:
         """See `Check.obstacle`."""
-        return no_scale(estimate)
+        return other_sources(estimate) or no_scale(estimate)
 
     def _judge(
         self, estimate: Estimate, repeats: int, rng: np.random.Generator, tick: Tick
     ) -> CheckResult:
-        def again(table: Table) -> Table:
-            return table.rows(np.sort(rng.integers(0, table.num_rows, table.num_rows)))
+        def weighed(table: Table) -> Table:
+            return _reweighed(table, rng)
 
-        values = _repeated(estimate, repeats, rng, tick, again)
-        ratio = values.std(ddof=1) / float(estimate.standard_error)
+        def half(table: Table) -> Table:
+            return _part(table, 0.5, rng)
+
+        change = weighed if _minds_weights(estimate, rng) else half
+        values = solve_repeatedly(estimate, repeats, rng, tick, change)
+        spread, error = values.std(ddof=1), float(estimate.standard_error)
+        if change is half:
+            spread = np.sqrt(((values - float(estimate)) ** 2).mean())
+        limit = few_repeats(self.most, len(values))
         found = (
-            f"a spread of {values.std(ddof=1):.3g} against a standard error of "
-            f"{float(estimate.standard_error):.3g}"
+            f"a spread of {spread:.3g} against a standard error of {error:.3g}, "
+            f"{spread / error:.2f} times; from {1 / limit:.2f} to {limit:.3g} passes"
         )
-        slack = 1 + 3 / np.sqrt(2 * max(len(values) - 1, 1))  # of a spread from few resamples
-        return self._result(1 / (self.most * slack) <= ratio <= self.most * slack, found, values)
+        return self._result(1 / limit <= spread / error <= limit, found, values)
 
 
 @dataclass(frozen=True)
@@ -290,7 +242,7 @@ class SimulatedConfounder(Check):
 
     def obstacle(self, estimate: Estimate) -> str | None:
         """See `Check.obstacle`."""
-        reason = _no_difference(estimate)
+        reason = no_difference(estimate)
         if reason is None:
             for name in roles_of(estimate):
                 if problem_of(estimate).table.column(name).categories is not None:
@@ -337,74 +289,6 @@ def _around_zero(check: Check, estimate: Estimate, values: Array) -> CheckResult
     return CheckResult(check.name, verdict, found, check.expected, values)
 
 
-def _repeated(
-    estimate: Estimate,
-    repeats: int,
-    rng: np.random.Generator,
-    tick: Tick,
-    change: Callable[[Table], Table],
-) -> Array:
-    values = []
-    for _ in range(repeats):
-        values.append(solve_again(estimate, change(problem_of(estimate).table), rng))
-        tick()
-    return np.array(values)
-
-
-def solve_again(estimate: Estimate, table: Table, rng: np.random.Generator) -> float:
-    """Estimate from another table, whose rows bring their weights along."""
-    assert estimate.estimator is not None
-    problem = problem_of(estimate)
-    if WEIGHT in table:
-        weights = {OBSERVED: table[WEIGHT].numpy()}
-        problem = replace(problem, weights=weights)
-        table = table.select([name for name in table if name != WEIGHT])
-    problem = replace(problem, table=table)
-    return float(estimate.estimator.solve(problem, seed=int(rng.integers(2**31))))
-
-
-def problem_of(estimate: Estimate) -> Problem:
-    """Return what was estimated."""
-    assert estimate.problem is not None
-    return estimate.problem
-
-
-def roles_of(estimate: Estimate) -> tuple[str, str]:
-    """Find treatment and outcome of the query; empty names where there is none."""
-    query = estimate.query
-    if isinstance(query, Contrast):
-        return query.treatment, query.outcome
-    set_to = sorted(
-        {i.name for q in (query.worlds,) for e in q.outcomes for i in e.term.interventions}
-    )
-    outcomes = sorted({event.name for event in query.outcomes})
-    return (set_to[0], outcomes[0]) if len(set_to) == len(outcomes) == 1 else ("", "")
-
-
-def _no_difference(estimate: Estimate) -> str | None:
-    query = estimate.query
-    if isinstance(query, Contrast):
-        is_difference = query.kind in _DIFFERENCES
-    else:
-        is_difference = query.kind == "E" and abs(sum(query.coefficients)) < 1e-12
-    if not is_difference or not all(roles_of(estimate)):
-        return "the query is no difference between two values of one treatment"
-    return None
-
-
-def no_scale(estimate: Estimate) -> str | None:
-    """Say why shifts cannot be measured in standard errors; None if they can."""
-    error = float(estimate.standard_error)
-    if np.isnan(error):
-        return "the estimator gives no standard error to compare with"
-    return None if error > 0 else "the standard error is zero, so that there is nothing to compare"
-
-
-def _only_observed(estimate: Estimate) -> str | None:
-    problem = problem_of(estimate)
-    return "the formula uses other data sources" if problem.sources or problem.policies else None
-
-
 def _free_name(graph: ADMG, name: str) -> str:
     while name in graph:
         name += "_"
@@ -418,3 +302,28 @@ def _permuted(table: Table, name: str, rng: np.random.Generator) -> Table:
 
 def _with_column(table: Table, name: str, values: torch.Tensor) -> Table:
     return replace(table, columns={**table.columns, name: Column(values)})
+
+
+def _part(table: Table, share: float, rng: np.random.Generator) -> Table:
+    """A random share of the rows, in their order."""
+    count = max(2, round(share * table.num_rows))
+    return table.rows(np.sort(rng.permutation(table.num_rows)[:count]))
+
+
+def _reweighed(table: Table, rng: np.random.Generator) -> Table:
+    """Multiply the weights of the rows by exponential ones."""
+    weights = torch.as_tensor(rng.exponential(size=table.num_rows))
+    return _with_column(table, WEIGHT, weights * table[WEIGHT] if WEIGHT in table else weights)
+
+
+def _minds_weights(estimate: Estimate, rng: np.random.Generator) -> bool:
+    """Whether weights move the estimate; an estimator may refuse them, or not look at them."""
+    table, seed = problem_of(estimate).table, int(rng.integers(2**31))
+    try:
+        first, second = (
+            solve_again(estimate, _reweighed(table, rng), np.random.default_rng(seed))
+            for _ in range(2)
+        )
+    except CausalPPLError:
+        return False
+    return first != second

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -10,21 +10,20 @@ import torch
 from causalppl.data import Column
 from causalppl.estimation.contingency import OBSERVED
 from causalppl.estimation.estimate import Estimate
+from causalppl.estimation.refutation_check import WEIGHT, Check, CheckResult, roles_of
 from causalppl.estimation.refutation_checks import (
-    WEIGHT,
     BootstrapError,
-    Check,
-    CheckResult,
     DummyOutcome,
     PlaceboTreatment,
     RandomCommonCause,
     SimulatedConfounder,
     SubsetStability,
-    roles_of,
 )
+from causalppl.estimation.refutation_learners import with_fixed_learners
 from causalppl.estimation.refutation_priors import PosteriorPredictive, PriorSensitivity
 from causalppl.exceptions import DataError
 from causalppl.inference.progress import is_shown, progress_bar
+from causalppl.seeding import checked_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,11 +78,17 @@ class Refutation:
         return self.passed
 
     def summary(self) -> "pd.DataFrame":
-        """Return a table: a row for each check."""
+        """Return a table: a row for each check; ``warnings`` counts those of changed data."""
         import pandas as pd
 
         rows = [
-            {"verdict": r.verdict, "found": r.found, "expected": r.expected} for r in self.results
+            {
+                "verdict": r.verdict,
+                "found": r.found,
+                "expected": r.expected,
+                "warnings": r.num_warnings,
+            }
+            for r in self.results
         ]
         return pd.DataFrame(rows, index=pd.Index([r.name for r in self.results], name="check"))
 
@@ -103,6 +108,16 @@ class Refutation:
             "cause passes all but the simulated one."
         )
 
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the estimates that each check made beside the one it tries; returns the axes.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
+        from causalppl.estimation.refute_plot import draw_checks
+
+        return draw_checks(self, ax)
+
     def __repr__(self) -> str:
         return f"{self.interpret()}\n{self.summary().to_string()}"
 
@@ -114,17 +129,21 @@ def refute(
     estimate: Estimate,
     *,
     checks: Sequence[Check] = CHECKS,
-    repeats: int = 50,
+    repeats: int = 30,
     seed: int | None = None,
     progress: bool | None = None,
 ) -> Refutation:
     """Try to refute an estimate.
 
+    Learners that the estimator left open are chosen once, from the data as they are, and used for
+    all changed data. Warnings about changed data are counted in the table, not shown.
+
     Args:
         estimate: A single number from `estimate`.
         checks: What to try.
-        repeats: How often each check changes the data.
-        seed: Seed of all randomness.
+        repeats: How often each check changes the data; some stop earlier, at their
+            ``most_repeats``.
+        seed: Seed of all randomness: a non-negative integer; None: a fresh one.
         progress: Show a progress bar; None: at a terminal or in a notebook.
 
     Returns:
@@ -132,7 +151,7 @@ def refute(
 
     Raises:
         DataError: The estimate is a table, or does not know what it was computed from; its
-            outcome is constant, so that there is nothing to refute.
+            outcome is constant, so that there is nothing to refute; a check is none.
 
     References:
         Sharma and Kiciman (2020), DoWhy: an end-to-end library for causal inference, for the idea
@@ -150,6 +169,23 @@ def refute(
         >>> refute(found, repeats=10, seed=0).passed
         True
     """
+    _check_input(estimate, checks, repeats)
+    _check_outcome(estimate)
+    given, estimate = estimate, _with_rows(estimate)
+    rng = np.random.default_rng(checked_seed(seed))
+    streams = rng.spawn(len(checks))
+    estimate = with_fixed_learners(estimate, rng)
+    total = sum(check.num_estimates(repeats) for check in checks)
+    results = []
+    with progress_bar(total, "refuting", progress=is_shown(progress)) as bar:
+        for check, rng in zip(checks, streams, strict=True):
+            results.append(check.run(estimate, repeats=repeats, rng=rng, tick=bar.update))
+    return Refutation(given, tuple(results))
+
+
+def _check_input(estimate: Any, checks: Any, repeats: Any) -> None:
+    if not isinstance(estimate, Estimate):
+        raise DataError(f"the estimate is {estimate!r}; expected what estimate() returned")
     if estimate.problem is None or estimate.estimator is None:
         raise DataError(
             "the estimate does not know its data; expected one that estimate() returned"
@@ -159,17 +195,15 @@ def refute(
             f"{estimate.query} leaves {', '.join(estimate.axes)} open; refute a single number, "
             "such as a contrast"
         )
-    if not isinstance(repeats, int) or repeats < 2:
+    listed = list(checks) if isinstance(checks, Sequence) else [checks]
+    others = [check for check in listed if not isinstance(check, Check)]
+    if others or isinstance(checks, Check) or not listed:
+        raise DataError(
+            f"checks is {checks!r}; expected a list of checks, such as [PlaceboTreatment()] of "
+            "causalppl.estimation"
+        )
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 2:
         raise DataError(f"repeats is {repeats!r}; expected a whole number from 2 up")
-    _check_outcome(estimate)
-    estimate = _with_rows(estimate)
-    streams = np.random.default_rng(seed).spawn(len(checks))
-    total = sum(check.num_estimates(repeats) for check in checks)
-    results = []
-    with progress_bar(total, "refuting", progress=is_shown(progress)) as bar:
-        for check, rng in zip(checks, streams, strict=True):
-            results.append(check.run(estimate, repeats=repeats, rng=rng, tick=bar.update))
-    return Refutation(estimate, tuple(results))
 
 
 def _check_outcome(estimate: Estimate) -> None:

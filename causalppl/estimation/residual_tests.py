@@ -94,7 +94,10 @@ class ResidualCovariance(IndependenceTest):
     def assumes(self) -> str:
         """What the test takes for granted, besides rows drawn independently."""
         if self.regressor is None:
-            return "means that are smooth, linear or curved, in what is given"
+            return (
+                "means that are smooth, linear or curved, in what is given and in products of two "
+                "of it (of three, where at most six numbers are given)"
+            )
         return f"means that {type(self.regressor).__name__} can learn"
 
     def __str__(self) -> str:

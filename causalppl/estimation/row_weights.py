@@ -13,20 +13,23 @@ from causalppl.exceptions import DataError
 __all__ = ["are_whole", "fractions", "read_weights"]
 
 Array: TypeAlias = NDArray[np.float64]
+MOST_ROWS = 2**53  # beyond it, a float does not tell a number of rows from the next
 
 
-def read_weights(table: Table, weights: Any, source: Any) -> Array:
-    """Read the weight of each row.
+def read_weights(table: Table, weights: Any, source: Any, *, are_sampling: bool = False) -> Array:
+    """Read the weight of each row; sampling weights, of any scale, are scaled to at most 1.
 
     Args:
         table: The rows.
         weights: The name of a column, or one number for each row; a series of pandas is brought
             into the order of the source's labels.
         source: What the table was read from.
+        are_sampling: Whether whole numbers, too, are sampling weights.
 
     Raises:
-        DataError: They are no numbers, not one for each row, negative, missing or infinite; or
-            their labels are not those of the rows.
+        DataError: They are no numbers, not one for each row, negative, missing or infinite;
+            whole numbers, hence counts, of more rows than 2**53; or their labels are not those of
+            the rows.
     """
     named = isinstance(weights, str)
     what = f"the column {weights!r}" if named else "weights"
@@ -46,6 +49,14 @@ def read_weights(table: Table, weights: Any, source: Any) -> Array:
         )
     if not np.isfinite(found).all() or (found < 0).any():
         raise DataError(f"{what} has negative, missing or infinite weights; expected none")
+    if are_sampling or not are_whole(found):
+        return fractions(found)
+    if found.max(initial=0.0) > MOST_ROWS or found.sum() > MOST_ROWS:
+        raise DataError(
+            f"{what} has whole numbers, so counts, of up to {found.max():.3g} rows in one; "
+            "expected fewer than 2**53 in all; pass sampling_weights=True if rows of a sample "
+            "stand for so many"
+        )
     return found
 
 
@@ -56,7 +67,7 @@ def are_whole(weights: Array) -> bool:
 
 def fractions(weights: Array) -> Array:
     """Scale sampling weights, exactly, so that none is a whole number."""
-    _, exponent = np.frexp(weights.max(initial=1.0))
+    _, exponent = np.frexp(weights.max(initial=0.0))
     return np.asarray(np.ldexp(weights, -int(exponent) - 1))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from causalppl.data import Table
+from causalppl.data.column import closest, listed
 from causalppl.estimation.contingency import occurring
 from causalppl.exceptions import DataError
 from causalppl.identification import Estimand
@@ -54,18 +55,24 @@ def _check_known(
         if not any(value == v and isinstance(value, str) == isinstance(v, str) for v in known):
             where = f"the rows that are left after {removed}" if removed else "the data"
             raise DataError(
-                f"{name}={value!r} never occurs in {where}; it has {known}; ask about a value "
-                "that occurs"
+                f"{name}={value!r} never occurs in {where}; it has {_said(known)}"
+                f"{closest(value, known)}; ask about a value that occurs"
             )
 
 
 def _check_numbers(name: str, tables: list[Table]) -> None:
     states = [v for t in tables if name in t for v in t.column(name).categories or ()]
     if any(isinstance(value, str) for value in states):
+        values = tuple(dict.fromkeys(states))
         raise DataError(
-            f"an expectation of {name}, whose values are {tuple(dict.fromkeys(states))}; expected "
-            f"numbers; ask for a probability, such as that of {name}={states[0]}"
+            f"an expectation of {name}, whose values are {_said(values)}; expected numbers; turn "
+            f"the column into numbers, such as 1 where it is {states[-1]!r} and 0 elsewhere, which "
+            "asks for a probability"
         )
+
+
+def _said(values: Sequence[Value]) -> str:
+    return f"({listed(map(repr, values))}{',' * (len(values) == 1)})"
 
 
 def _treatments(query: Query | Contrast) -> set[str]:

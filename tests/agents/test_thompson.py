@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from causalppl.agents import LatentClasses, Record, ThompsonSampling, Transition, run
+from causalppl.agents import (
+    LatentClasses,
+    LinearGaussian,
+    Record,
+    ThompsonSampling,
+    Transition,
+    run,
+)
 from causalppl.envs import SCMEnv
 from causalppl.examples import (
     BanditProblem,
@@ -202,3 +209,23 @@ def test_the_chain_is_left_alone() -> None:
     env = env_of(confounded_chain_bandit())
     record = run(ThompsonSampling.for_env(env, engine=LatentClasses()), env, 200, 32, seed=0)
     assert record.regret.mean() < 6
+
+
+def test_continuous_arms_need_no_levels() -> None:
+    graph, arms = ADMG.parse("X -> M -> Y"), [{"X": -1.5}, {"X": 2.0}]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=200)
+    m = 2 * x + rng.normal(size=200)
+    log = {"X": x, "M": m, "Y": -m + rng.normal(size=200)}
+    for maximise, best in ((True, 0), (False, 1)):
+        agent = ThompsonSampling(graph, arms, "Y", engine=LinearGaussian(), maximise=maximise)
+        agent = agent.start(seed=0)
+        agent.observe(log)
+        assert agent.recommend() == best
+
+
+def test_trials_do_not_show_what_was_intended() -> None:
+    agent = ThompsonSampling(ADMG.parse("X -> Y; X <-> Y"), [{"X": 0}, {"X": 1}], "Y", intent="X")
+    agent = agent.start(seed=0)
+    with pytest.raises(DataError, match="nothing is said of X@natural"):
+        agent.observe({"X": [0, 1], "Y": [0, 1]}, do=["X"])

@@ -112,7 +112,31 @@ def test_an_interpretation_says_what_how_sure_and_on_what() -> None:
         "ATE(X: 1 vs 0 -> Y) is 2, 95% interval 1.02 to 2.98 (by by hand, 1,000 rows, 12 "
         "incomplete ones left out, worth 346 equally weighted ones). It rests on: a; b. Mind c."
     )
-    assert "estimated at 6 values" in table().interpret()
+    told = table().interpret()
+    assert told.startswith(f"P(Y | do(X)), with the 95% interval, is {table().values[0, 0]:.4g} (")
+    assert "at Y=well, X=2" in told
+
+
+def test_a_posterior_and_its_notes_are_told_as_sentences() -> None:
+    data = {"Y": [0, 1] * 20, "X": [0, 0, 1, 1] * 10, "w": [1.0] * 40}
+    found = estimate(identify(ADMG.parse("X -> Y"), "P(Y=1 | do(X))"), data, seed=0)
+    found = replace(found, notes=("in 0.1% of rows", "X is rare.", "ess=3 is few"))
+    assert "(by a Dirichlet posterior (1,000 draws), 40 rows)" in found.interpret()
+    assert found.interpret().endswith(" In 0.1% of rows. X is rare. ess=3 is few.")
+    lower = identify(ADMG.parse("x -> y"), "P(y=1 | do(x))")
+    small = replace(found, estimand=lower, notes=("x is rare",))
+    assert small.interpret().endswith(" x is rare.")
+
+
+def test_a_large_table_is_counted_rather_than_told() -> None:
+    wide = Estimate(LAW, "hand", np.zeros(9), axes={"X": tuple(range(9))}, error=np.ones(9))
+    assert "was estimated at 9 values" in wide.interpret()
+
+
+@pytest.mark.parametrize("prob", ["95%", 0, 1.5, None])
+def test_what_is_no_probability_is_refused(prob: Any) -> None:
+    with pytest.raises(DataError, match="expected a number between 0 and 1"):
+        number().interval(prob)
 
 
 def test_it_shows_itself() -> None:

@@ -208,9 +208,28 @@ def test_a_slate_is_worth_the_sum_of_its_positions() -> None:
 def test_actions_never_logged_are_told() -> None:
     log = bandit(400, 7)
     log = log[log["action"] != "c"]
-    found = policy_value(log, POLICY, method=PolicySNIPW())
+    for method in ALL:
+        with pytest.raises(AssumptionError, match="never logged.*allow_unlogged=True"):
+            policy_value(log, POLICY, method=method, seed=0)
+    found = policy_value(log, POLICY, method=PolicySNIPW(), allow_unlogged=True)
     assert found.diagnostics["unlogged_mass"] > 0.1
     assert "actions never logged" in found.interpret()
+
+
+def test_a_share_that_is_rounding_is_no_unlogged_action() -> None:
+    log = bandit(400, 7)
+    log = log[log["action"] != "c"]
+    policy = {"action": list(ACTIONS), "probability": [0.5, 0.5 - 1e-6, 1e-6]}
+    assert policy_value(log, policy, method=PolicyIPW()).diagnostics["unlogged_mass"] == 1e-6
+
+
+def test_the_direct_method_warns_of_poor_overlap_and_answers() -> None:
+    rng = np.random.default_rng(3)
+    action = (rng.random(400) < 0.02).astype(int)
+    log = {"action": action, "reward": rng.random(400), "propensity": np.where(action, 0.02, 0.98)}
+    with pytest.warns(OverlapWarning, match="hardly overlap"):
+        found = policy_value(log, {"action": [1], "probability": [1.0]}, method=PolicyDM())
+    assert found.ess is None
 
 
 def test_incomplete_rows_are_counted() -> None:
@@ -294,6 +313,7 @@ def test_what_the_logging_policy_never_does_is_known_from_the_whole_of_it() -> N
             {"action": [0, 1], "probability": [0.5, 0.5]},
             propensity=logging,
             method=PolicyIPW(),
+            allow_unlogged=True,
         )
     assert found.diagnostics["unlogged_mass"] == pytest.approx(0.5 * city.mean(), rel=1e-9)
 
@@ -361,6 +381,7 @@ def test_a_log_that_cannot_be_used_is_refused(changes: Any, message: str) -> Non
         ("greedy", "the policy cannot be read"),
         (lambda contexts, actions: np.ones(len(contexts)), r"shape \(2,\); expected \(2, 3\)"),
         (lambda contexts, actions: np.full((2, 3), np.nan), "sum to nan"),
+        (lambda contexts: np.ones((2, 3)), r"a function of \(contexts\); expected one of"),
         (lambda contexts, actions: "greedy", "the policy gave str values"),
         (lambda contexts, actions: np.full((2, 3), 0.5), r"sum to 1\.5 \(in 2 of 2 rows"),
         ({"action": [], "probability": []}, "the policy has no rows"),
