@@ -37,6 +37,11 @@ class EpisodeAgent(Agent):
         bounds: What logs say that do not identify a law, in these shapes; empty without such logs.
         q: The plan: what each arm is taken to be worth, in scaled rewards.
         episode: The number of the present episode, from 1.
+
+    Example:
+        >>> from causalppl.agents import PosteriorSamplingDTR
+        >>> issubclass(PosteriorSamplingDTR, EpisodeAgent)
+        True
     """
 
     _state: ClassVar[tuple[str, ...]] = (

@@ -35,6 +35,7 @@ class Computed:
         ess: The effective sample size of each arm that was asked for.
         notes: As in `Estimate`.
         diagnostics: As in `Estimate`.
+        terms: How many coefficients each arm's own model has, beside its constant.
     """
 
     values: Array
@@ -42,6 +43,7 @@ class Computed:
     ess: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
     diagnostics: Any = None
+    terms: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,7 @@ class AdjustmentEstimator(Estimator):
         shape = tuple(map(len, design.axes.values()))
         error, raised = None, ()
         if draws is None and influence is not None:
-            factor, raised = _allow_for_few(design, found.ess)
+            factor, raised = _allow_for_few(design, found)
             error = np.sqrt((influence**2).mean(0) / design.num_rows).reshape(shape) * factor
         return Estimate(
             design.estimand.query,
@@ -164,6 +166,14 @@ class AdjustmentEstimator(Estimator):
                 "a number, PartiallyLinear() for one slope, or cut it into bands"
             )
         return design
+
+    def check_pooled(self, design: AdjustmentDesign, *, pooled: bool) -> None:
+        """Refuse one model for all arms where some values have no arm of their own."""
+        if pooled and design.has_others:
+            raise DataError(
+                f"{design.treatment} takes many values, which one model for all cannot tell apart; "
+                f"expected pooled=False and no term with {design.treatment}, or fewer values"
+            )
 
     def _draws(
         self, design: AdjustmentDesign, repeats: int, seed: int, progress: bool
@@ -239,18 +249,20 @@ def _find_few(design: AdjustmentDesign) -> dict[int, int]:
 
 
 def _allow_for_few(
-    design: AdjustmentDesign, ess: Sequence[float]
+    design: AdjustmentDesign, found: Computed
 ) -> tuple[float, tuple[str, ...]]:
     """By how much to raise errors where an arm has few rows, and a note.
 
     The degrees of freedom of a robust error are about those of the smaller arm (Imbens and Kolesár,
-    2016), here of the rows that weights leave; the factor is that of the quantiles at 95 %.
+    2016), here of the rows that weights leave; the factor is that of the quantiles at 95 %, times
+    that of the spread about an estimated mean.
     """
     few = _find_few(design)
     if not few:
         return 1.0, ()
-    freedom = max(min([*few.values(), *ess]) - 1, 1.0)
-    factor = float(stdtrit(freedom, 0.975) / ndtri(0.975))
+    rows = max(min([*few.values(), *found.ess]), 2.0)
+    freedom = max(rows - 1 - found.terms, 1.0)
+    factor = float(stdtrit(freedom, 0.975) / ndtri(0.975) * np.sqrt(rows / (rows - 1)))
     note = (
         f"for few rows the errors are raised by {factor - 1:.0%}, as by a t distribution with "
         f"{freedom:.1f} degrees of freedom"

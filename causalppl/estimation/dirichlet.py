@@ -26,7 +26,7 @@ from causalppl.estimation.strata import Reliance, find_reliance
 from causalppl.exceptions import AssumptionError, DataError, OverlapWarning
 from causalppl.identification.expression import Level, Probability, walk
 from causalppl.inference.progress import progress_bar
-from causalppl.queries import Query, Value
+from causalppl.queries import Contrast, Query, Value
 from causalppl.seeding import spawn_seeds
 
 __all__ = ["Dirichlet"]
@@ -103,6 +103,8 @@ class Dirichlet(Estimator):
             posterior = _Posterior.of(problem)
         except AssumptionError as error:
             return str(error)
+        if constant := posterior.constant_outcome():
+            return constant
         reliance = posterior.reliance()
         if self.unseen == "refuse" and reliance.strata:
             return f"{reliance.text}, and unseen is 'refuse'"
@@ -172,6 +174,19 @@ class _Posterior:
             for label, s in self.problem.estimand.axes
             if s.variable in known
         }
+
+    def constant_outcome(self) -> str | None:
+        """Say that no outcome of the query varies, if so."""
+        query = self.problem.estimand.query
+        events = () if isinstance(query, Contrast) else query.outcomes
+        names = {query.outcome} if isinstance(query, Contrast) else {e.name for e in events}
+        states = {name: self.data.states.get(name, ()) for name in sorted(names)}
+        if any(len(found) != 1 for found in states.values()):
+            return None
+        shown = ", ".join(f"the outcome {name} is {found[0]!r}" for name, found in states.items())
+        return (
+            f"{shown} in all rows: no error can be estimated; expected an outcome that varies"
+        )
 
     def plug_in(self) -> Tensor:
         """Compute the formula at the observed frequencies."""

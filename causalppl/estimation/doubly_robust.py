@@ -72,7 +72,8 @@ class DoublyRobust(AdjustmentEstimator):
 
     def check(self, design: AdjustmentDesign) -> None:
         """Raise if a term is none, or an arm has too few rows for the folds."""
-        _ = Features(design, tuple(self.terms)).treats
+        treats = Features(design, tuple(self.terms)).treats
+        self.check_pooled(design, pooled=self.pooled or treats)
         find_folds(design, self.folds, np.random.default_rng(0))
 
     def compute(self, design: AdjustmentDesign, rng: np.random.Generator) -> Computed:

@@ -67,8 +67,9 @@ class GEstimation(AdjustmentEstimator):
     def check(self, design: AdjustmentDesign) -> None:
         """Raise if the question is no difference between the two values of the treatment."""
         if len(design.arms) != 2:
+            more = "many" if design.has_others else len(design.arms)
             raise DataError(
-                f"{design.treatment} takes {len(design.arms)} values; g-estimation expects two, "
+                f"{design.treatment} takes {more} values; g-estimation expects two, "
                 "use GFormula, IPW or AIPW"
             )
         if np.abs(_coefficients(design).sum(2)).max() > 1e-9:

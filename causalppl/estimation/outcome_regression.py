@@ -100,8 +100,9 @@ class GFormula(AdjustmentEstimator):
         return (*found, f"{regression}, holds for all its values")
 
     def check(self, design: AdjustmentDesign) -> None:
-        """Raise if a term is none."""
-        _ = Features(design, tuple(self.terms)).treats
+        """Raise if a term is none, or one model cannot tell the arms apart."""
+        treats = Features(design, tuple(self.terms)).treats
+        self.check_pooled(design, pooled=self.pooled or treats)
 
     def compute(self, design: AdjustmentDesign, rng: np.random.Generator) -> Computed:
         """Estimate the means of a design, and say where there are no counterparts."""
@@ -147,7 +148,8 @@ class GFormula(AdjustmentEstimator):
         warn_of_trouble(fits, design.outcome)
         names = list(dict.fromkeys(name_of(fit.learner) for fit in fits))
         found = {"outcome model": names}
-        return Computed(values, influence if parametric else None, diagnostics=found)
+        own = 0 if pooled else features.covariates.shape[1]
+        return Computed(values, influence if parametric else None, diagnostics=found, terms=own)
 
 
 @dataclass(frozen=True, eq=False)

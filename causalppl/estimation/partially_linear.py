@@ -7,6 +7,7 @@ import numpy as np
 
 from causalppl.estimation.adjustment_design import AdjustmentDesign
 from causalppl.estimation.adjustment_estimator import AdjustmentEstimator, Computed
+from causalppl.estimation.dose import describe_doses
 from causalppl.estimation.estimate import Array
 from causalppl.estimation.features import Features
 from causalppl.estimation.folds import Fold, find_folds
@@ -18,6 +19,7 @@ from causalppl.estimation.nuisance import (
     warn_of_trouble,
 )
 from causalppl.estimation.overlap import effective_size
+from causalppl.estimation.propensity import find_separation
 from causalppl.estimation.settings import check_count
 from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import AssumptionError, DataError, OverlapWarning, QueryError
@@ -114,9 +116,11 @@ class PartiallyLinear(AdjustmentEstimator):
         matrix = Features(design, tuple(self.terms)).covariates
         folds = find_folds(design, self.folds, rng)
         received, levels = doses(design)
+        _check_doses(design, matrix)
         expected, treatment_model = self._predict(
             self.treatment, design, design.treatment, matrix, received, folds, rng
         )
+        _check_separation(design, received, expected)
         left, weights = received - expected, design.row_weights
         share = _check_left(design, received, left)
         slopes, columns, outcome_models = {}, {}, []
@@ -190,6 +194,31 @@ def doses(design: AdjustmentDesign) -> tuple[Array, Array]:
             "use AIPW"
         )
     return levels[design.arm], levels
+
+
+def _check_doses(design: AdjustmentDesign, matrix: Array) -> None:
+    """Warn of values asked about that lie where there are no rows."""
+    described = describe_doses(design, matrix) if design.is_numeric else []
+    poor = [dose for dose in described if dose.is_poor]
+    if poor:
+        worst = max(poor, key=lambda dose: dose.far_share)
+        warn_user(
+            f"{worst}: the answer extrapolates by the slope; ask about values nearer to those "
+            "received",
+            OverlapWarning,
+        )
+
+
+def _check_separation(design: AdjustmentDesign, received: Array, expected: Array) -> None:
+    """Refuse covariates that tell which of two values nearly every row received."""
+    if design.is_numeric or len(design.arms) != 2:
+        return
+    chance = (expected - received.min()) / np.ptp(received)
+    if separation := find_separation(design, np.stack([1 - chance, chance], 1)):
+        raise AssumptionError(
+            f"{separation}: nothing shows what another value would have done; expected overlap, "
+            "adjust for less or bound the effect"
+        )
 
 
 def _check_left(design: AdjustmentDesign, received: Array, left: Array) -> float:

@@ -9,11 +9,10 @@ import torch
 from pyro.poutine.messenger import Messenger
 
 from causalppl.data.table import Table
-from causalppl.exceptions import DataError, ImpossibleEvidenceError
+from causalppl.exceptions import DataError
+from causalppl.inference.evidence_support import check_support
 from causalppl.programs.scm import SCM
-from causalppl.programs.slicing import slice_batch
 from causalppl.programs.structure import Site
-from causalppl.programs.targets import num_codes
 from causalppl.seeding import forked_rng
 
 
@@ -68,6 +67,7 @@ def read_evidence(scm: SCM, source: Any, from_query: Mapping[str, Any]) -> Evide
     Raises:
         DataError: An unknown site, a category that is not there, units of unequal length, a shape
             that does not fit, an infinite value.
+        ImpossibleEvidenceError: A value lies outside the support of its site.
     """
     raw, notes = _as_mapping(scm, source)
     for key, value in from_query.items():
@@ -226,25 +226,11 @@ def _labels(source: Any) -> tuple[Any, ...] | None:
 def _check_possible(
     scm: SCM, values: Mapping[str, torch.Tensor], missing: Mapping[str, torch.Tensor]
 ) -> None:
-    """Raise for evidence on a root site, or a Categorical, that its law rules out."""
     for key, value in values.items():
         site = _site(scm, key)
-        if site.kind != "sample" or len(site.plates) != 1:
-            continue
         law = scm.laws.get(site.name)
-        if law is None or (site.parents and num_codes(law) is None):
-            continue
-        law = slice_batch(law, -1, 0, keepdim=True)
-        possible = law.support.check(value)
-        possible = possible.reshape(len(value), -1).all(1)
-        if key in missing:
-            possible = possible | missing[key]
-        if not bool(possible.all()):
-            unit = int((~possible).nonzero()[0])
-            raise ImpossibleEvidenceError(
-                f"the evidence {value[unit].tolist()} on {key!r} (unit {unit}) lies outside the "
-                f"support of its {site.family} law, so it has probability zero; check the value"
-            )
+        if site.kind == "sample" and len(site.plates) == 1 and law is not None:
+            check_support(key, site, law, value, missing.get(key))
 
 
 def _site(scm: SCM, key: str) -> Site:

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
@@ -25,9 +26,9 @@ from causalppl.data.reading import checked_names
 from causalppl.exceptions import CausalPPLError, DataError
 from causalppl.inference.engine import Engine
 from causalppl.inference.infer import infer
-from causalppl.inference.map_units_manifest import appearing, claim, file_mark
+from causalppl.inference.map_units_manifest import appearing, checked_folder, claim, file_mark
 from causalppl.inference.map_units_model import model_mark
-from causalppl.inference.map_units_rows import ParquetRows, pyarrow
+from causalppl.inference.map_units_rows import ParquetRows, checked_source, pyarrow
 from causalppl.inference.posterior import Posterior
 from causalppl.inference.question import read_question
 from causalppl.inference.settings import check_counts
@@ -102,7 +103,7 @@ class MappedUnits:
 def map_units(
     fitted: SCM | Program,
     query: str | Query | Contrast,
-    source: "str | PathLike[str]",
+    source: "str | PathLike[str] | Sequence[str | PathLike[str]]",
     destination: "str | PathLike[str]",
     *,
     columns: Sequence[str] | None = None,
@@ -133,8 +134,9 @@ def map_units(
     Args:
         fitted: The model, from ``fit`` or with known parameters; or a Pyro program.
         query: As for `infer`.
-        source: A Parquet file, a folder of them, or a glob; files are taken in the order of their
-            names.
+        source: A Parquet file, a folder of them, or a glob, whose files are taken in the order of
+            their names; or a list of these. For a frame in memory call `infer` with
+            ``evidence=frame``.
         destination: A folder; made where it does not exist.
         columns: The columns that are evidence; None: all that are sites of the program. A missing
             value is unobserved for that unit.
@@ -144,7 +146,9 @@ def map_units(
         num_draws: Draws for each unit, see `infer`.
         seed: Seed of all draws; None: that of the call that is taken up, else a fresh one.
         parallel: Who computes batches, see `parallel_map`.
-        num_workers: Number of processes.
+        num_workers: Number of processes. With more than one, a script must make the call under
+            ``if __name__ == "__main__":``, as each process starts by importing the script; a
+            notebook need not.
         progress: Show a progress bar; None: only at a terminal or in a notebook.
 
     Returns:
@@ -153,7 +157,9 @@ def map_units(
     Raises:
         DataError: There is no file or no row, a column is unknown, files differ in types, or the
             folder holds something else: results of another source, query, seed, batch size,
-            model or version.
+            model or version; the source is no path, the destination a file; a process ended
+            before its answer, as without the main guard.
+        ImpossibleEvidenceError: A unit has a value that its site cannot take.
         MissingExtraError: pyarrow is not installed.
         QueryError: The query names what is not there.
 
@@ -169,9 +175,10 @@ def map_units(
         [1.0, -1.0]
     """
     started = time.perf_counter()
-    check_counts(batch_rows=batch_rows)
+    check_counts(batch_rows=batch_rows, num_workers=num_workers)
+    folder = checked_folder(destination)
     scm = fitted if isinstance(fitted, SCM) else SCM(fitted)
-    files = ParquetRows.of(find_files(source))
+    files = ParquetRows.of(find_files(checked_source(source)))
     evidence = _evidence_columns(scm, files, columns)
     kept = checked_names(keep, dict.fromkeys(files.columns))
     if "row" in kept:
@@ -188,7 +195,6 @@ def map_units(
         "source": [file_mark(path) for path in files.paths],
         "model": model_mark(scm),
     }
-    folder = Path(destination)
     used_seed = claim(folder, wanted, seed)
     options = {"engine": engine, "num_draws": num_draws}
     job = _Job(scm, query, files, evidence, kept, batch_rows, folder, options, supports)
@@ -196,11 +202,26 @@ def map_units(
     todo = [number for number in range(job.num_batches) if not job.is_done(number)]
     workers = num_workers if parallel == "local" else max(num_workers, os.cpu_count() or 1)
     spans = [[(number, seeds[number]) for number in span] for span in _spans(todo, workers)]
-    parallel_map(job.run, spans, parallel, num_workers=num_workers, progress=progress)
+    with _explained(num_workers):
+        parallel_map(job.run, spans, parallel, num_workers=num_workers, progress=progress)
     for leftover in folder.glob(".*.tmp"):  # of calls that were stopped
         leftover.unlink(missing_ok=True)
     seconds = time.perf_counter() - started
     return MappedUnits(files.num_rows, job.num_batches, folder, seconds, len(todo))
+
+
+@contextmanager
+def _explained(num_workers: int) -> Iterator[None]:
+    """Say why processes may have ended before their answers."""
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"one of {num_workers} processes ended before its answer; expected in a script that "
+            'the call stands under if __name__ == "__main__":, as each process starts by '
+            "importing the script: put it there, or use num_workers=1; if it does, memory may have "
+            "run out: use fewer workers or smaller batch_rows"
+        ) from error
 
 
 def _spans(numbers: Sequence[int], workers: int) -> Iterator[list[int]]:

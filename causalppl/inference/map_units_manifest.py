@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,26 @@ from causalppl.inference.map_units_model import find_difference
 from causalppl.seeding import fresh_seed
 
 _MANIFEST = "manifest.json"
+
+
+def checked_folder(destination: Any) -> Path:
+    """Return the folder that a destination is or can become; nothing is made.
+
+    Raises:
+        DataError: It is no path, or a file is in the way.
+    """
+    if not isinstance(destination, str | PathLike):
+        raise DataError(
+            f"the destination is a {type(destination).__name__}; expected the path of a folder"
+        )
+    folder = Path(destination)
+    files = [path for path in (folder, *folder.parents) if path.is_file()]
+    if files:
+        raise DataError(
+            f"the destination {folder} cannot be a folder, as {files[0]} is a file; expected a "
+            "folder, or a path that is free"
+        )
+    return folder
 
 
 def claim(folder: Path, wanted: dict[str, Any], seed: int | None) -> int:

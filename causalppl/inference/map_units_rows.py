@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,22 @@ class ParquetRows:
                 with parquet.ParquetFile(path) as file:
                     yield from _slices(file, columns, start - first, stop - first, size)
             first += rows
+
+
+def checked_source(source: Any) -> Any:
+    """Return the path, or list of paths, that a source is.
+
+    Raises:
+        DataError: It is something else, such as a frame.
+    """
+    paths = list(source) if isinstance(source, list | tuple) else [source]
+    if not paths or not all(isinstance(path, str | PathLike) for path in paths):
+        found = type(source).__name__
+        raise DataError(
+            f"the source is a {found}; expected the path of a Parquet file, a folder, a glob or a "
+            "list of these: write a frame by to_parquet, or call infer(..., evidence=frame)"
+        )
+    return source
 
 
 def _slices(file: Any, columns: list[str], start: int, stop: int, size: int) -> Iterator[Any]:

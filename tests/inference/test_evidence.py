@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
+from causalppl.exceptions import ImpossibleEvidenceError
 from causalppl.inference.importance import Importance
 from causalppl.inference.infer import infer
 from causalppl.inference.map_units import map_units
@@ -74,3 +75,49 @@ def test_a_unit_without_evidence_in_files(tmp_path):
     pd.DataFrame({"Y": y}).to_parquet(tmp_path / "units.parquet")
     done = map_units(noisy_line, "E[Y_{X=0}]", tmp_path / "units.parquet", tmp_path / "out", seed=0)
     np.testing.assert_allclose(done.to_pandas()["mean(Y)"], np.nan_to_num(y) / 5, atol=1e-6)
+
+
+LAWS = {
+    "bernoulli": (lambda z: dist.Bernoulli(0.2 + 0.5 * z), 2.0, "0 or 1"),
+    "fraction": (lambda z: dist.Bernoulli(0.2 + 0.5 * z), 0.5, "0 or 1"),
+    "poisson": (lambda z: dist.Poisson(1 + z), 0.5, "whole numbers from 0 on"),
+    "gamma": (lambda z: dist.Gamma(1 + z, 1.0), -1.0, "numbers from 0 on"),
+    "beta": (lambda z: dist.Beta(1 + z, 1.0), 1.5, "numbers from 0 to 1"),
+    "lognormal": (lambda z: dist.LogNormal(z, 1.0), -2.0, "numbers above 0"),
+}
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_value_outside_the_support_is_refused_though_the_site_has_parents(name):
+    law, value, expected = LAWS[name]
+
+    def dependent():
+        z = pyro.sample("Z", dist.Bernoulli(0.5))
+        return pyro.sample("S", law(z))
+
+    said = rf"evidence {value} on 'S' \(unit 0\) .* expected {expected}, check"
+    with pytest.raises(ImpossibleEvidenceError, match=said):
+        infer(dependent, ["Z"], evidence={"S": value}, seed=0)
+
+
+def test_impossible_evidence_in_a_query_is_refused():
+    """A truth by hand: Y = 2 X + Z + noise of X = 2 would say -3, of a unit that cannot be."""
+
+    def binary():
+        z = pyro.sample("Z", dist.Bernoulli(0.4))
+        x = pyro.sample("X", dist.Bernoulli(0.2 + 0.5 * z))
+        return pyro.sample("Y", dist.Normal(2 * x + z, 1.0))
+
+    with pytest.raises(ImpossibleEvidenceError, match=r"evidence 2.0 on 'X'"):
+        infer(binary, "P(Y_{X=0} | X=2, Z=0, Y=1)", seed=0)
+    possible = infer(binary, "P(Y_{X=0} | X=1, Z=0, Y=1)", seed=0)
+    assert float(possible.mean()["Y_{X=0}"]) == pytest.approx(-1.0, abs=1e-5)
+
+
+def test_a_support_that_follows_the_parents_is_left_to_inference():
+    def stretched():
+        z = pyro.sample("Z", dist.Bernoulli(0.5))
+        return pyro.sample("S", dist.Uniform(0.0, 1.0 + 2 * z))
+
+    found = infer(stretched, ["Z"], evidence={"S": torch.tensor(2.0)}, seed=0)
+    assert float(found.mean()["Z"]) == pytest.approx(1.0, abs=1e-6)

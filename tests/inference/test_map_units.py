@@ -281,6 +281,60 @@ def test_a_failure_names_the_rows(tmp_path):
         map_units(program, MEAN, tmp_path / "units.parquet", tmp_path / "out", batch_rows=2)
 
 
+@pytest.mark.parametrize("value", [2.0, 0.5])
+def test_a_value_that_a_site_cannot_take_is_refused(tmp_path, value):
+    def binary():
+        z = pyro.sample("Z", dist.Bernoulli(0.4))
+        x = pyro.sample("X", dist.Bernoulli(0.2 + 0.5 * z))
+        return pyro.sample("Y", dist.Normal(2 * x + z, 1.0))
+
+    pd.DataFrame({"X": [1.0, value], "Y": [1.0, 1.0]}).to_parquet(tmp_path / "units.parquet")
+    said = rf"{value}.*'X'.*unit 1.*Bernoulli.*expected 0 or 1"
+    with pytest.raises(ImpossibleEvidenceError, match=said):
+        map_units(binary, MEAN, tmp_path / "units.parquet", tmp_path / "out", seed=0)
+
+
+def test_arguments_of_another_kind_are_refused_by_name(source, tmp_path):
+    with pytest.raises(DataError, match="num_workers is 0; expected a whole number"):
+        mapped(source, tmp_path / "out", num_workers=0)
+    with pytest.raises(DataError, match=r"source is a DataFrame.*evidence=frame"):
+        mapped(units(), tmp_path / "out")
+    with pytest.raises(DataError, match="destination is a int"):
+        mapped(source, 3)
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(DataError, match=r"cannot be a folder, as .*file is a file"):
+            mapped(source, place)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_list_of_files_is_read_in_its_order(source, tmp_path):
+    files = [source / "2.parquet", source / "0.parquet"]
+    found = mapped(files, tmp_path / "out", keep=["key"]).to_pandas()["key"]
+    assert found.tolist() == pd.concat(map(pd.read_parquet, files))["key"].tolist()
+
+
+@pytest.mark.slow
+def test_a_script_without_the_main_guard_is_told_of_it(source, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from tests.inference.test_map_units import mapped\n"
+        f"mapped({str(source)!r}, {str(tmp_path / 'out')!r}, num_workers=2)\n"
+    )
+    root = Path(__file__).parents[2]
+    ran = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        check=False,
+    )
+    assert ran.returncode == 1
+    last = ran.stderr.strip().splitlines()[-1]
+    assert "DataError: one of 2 processes ended" in last
+    assert 'if __name__ == "__main__":' in last
+
+
 def test_a_missing_pyarrow_names_the_extra(source, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(MissingExtraError, match=r"causalppl\[scale\]"):
