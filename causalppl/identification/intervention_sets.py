@@ -91,8 +91,7 @@ def possibly_optimal_sets(
     """
     _, allowed = _limits(graph, reward, manipulable)
     kept = graph.latent_projection((*graph.names_in_order(allowed), reward))
-    found = _PossiblyOptimal(kept, kept.mask(reward)).run()
-    return tuple(sorted(map(kept.names, found), key=lambda s: (len(s), _places(graph, s))))
+    return _listed(kept, _PossiblyOptimal(kept, kept.mask(reward)).run())
 
 
 def requires_experiment(graph: ADMG, treatment: Nodes, outcome: str) -> bool:
@@ -183,9 +182,6 @@ def _limits(graph: ADMG, reward: str, manipulable: Nodes | None) -> tuple[int, i
 
 
 def _listed(graph: ADMG, found: Iterable[int]) -> tuple[frozenset[str], ...]:
-    ordered = sorted(found, key=lambda mask: (mask.bit_count(), tuple(iterate_bits(mask))))
-    return tuple(map(graph.names, ordered))
-
-
-def _places(graph: ADMG, names: frozenset[str]) -> tuple[int, ...]:
-    return tuple(iterate_bits(graph.mask(names)))
+    """Turn bits into names: smaller sets first, then in the order of the graph."""
+    places = sorted((tuple(iterate_bits(mask)) for mask in found), key=lambda p: (len(p), p))
+    return tuple(frozenset(map(graph.nodes.__getitem__, each)) for each in places)
