@@ -5,6 +5,13 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pyro
+import pyro.distributions as dist
+
+import causalppl as cp
+
 README = Path(__file__).parents[1] / "README.md"
 
 
@@ -16,3 +23,40 @@ def test_the_first_screen_prints_what_the_readme_shows():
     with contextlib.redirect_stdout(printed):
         exec(compile(code, str(README), "exec"), {})
     assert printed.getvalue() == shown
+
+
+def test_each_function_of_the_table_is_there():
+    names = set(re.findall(r"cp\.(\w+)", README.read_text(encoding="utf-8")))
+    assert {"policy_value", "estimate_iv", "unit_effects", "map_units"} <= names
+    assert names <= {*cp.__all__}
+
+
+def test_the_lines_of_the_table_run_as_they_stand(tmp_path):
+    rng = np.random.default_rng(0)
+    hidden, z = rng.normal(size=(2, 400))
+    x = z + hidden
+    data = pd.DataFrame({"Z": z, "X": x, "Y": 2 * x + hidden + rng.normal(size=400)})
+    graph = cp.ADMG.parse("Z -> X -> Y; X <-> Y")
+    low, high = cp.estimate_iv(graph, data, "X", "Y").interval()
+    assert low < 2 < high
+    log = {"action": ["a", "b"] * 50, "reward": [1, 0] * 50, "propensity": [0.5] * 100}
+    policy = {"action": ["a", "b"], "probability": [0.8, 0.2]}
+    assert 0.7 < float(cp.policy_value(log, policy, seed=0)) < 0.9
+
+
+def test_a_program_with_unknown_parameters_is_fitted_and_mapped_as_shown(tmp_path):
+    def program(n):
+        slope = pyro.sample("slope", dist.Normal(0.0, 5.0))
+        with pyro.plate("units", n):
+            x = pyro.sample("X", dist.Normal(0.0, 1.0))
+            pyro.sample("Y", dist.Normal(slope * x, 1.0))
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=300)
+    data = pd.DataFrame({"X": x, "Y": 2 * x + rng.normal(size=300)})
+    scm = cp.SCM(program, observed=["X", "Y"])
+    scm = scm.fit(data, seed=0)
+    data[:20].to_parquet(tmp_path / "units.parquet")
+    found = cp.map_units(scm, "E[Y_{X=0}]", tmp_path / "units.parquet", tmp_path / "answers")
+    frame = found.to_pandas()
+    np.testing.assert_allclose(frame["mean(Y)"], (data["Y"] - 2 * data["X"])[:20], atol=0.4)

@@ -121,6 +121,12 @@ def listed(parts: Iterable[object], limit: int = 8) -> str:
     return ", ".join(words[:limit]) + more
 
 
+def shortened(value: object, limit: int = 60) -> str:
+    """How a value is written, cut after some letters."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
 def closest(name: object, known: Iterable[object]) -> str:
     """Suggest the known name that is most like an unknown one."""
     close = difflib.get_close_matches(str(name), [str(other) for other in known], n=1, cutoff=0.6)

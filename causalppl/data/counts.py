@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from causalppl.data.column import Value, closest, listed
+from causalppl.data.column import Value, closest, listed, shortened
 from causalppl.data.factor import Factor
 from causalppl.data.files import FAMILIES, column_types, find_files, is_stored, opened, quoted
 from causalppl.data.reading import as_mapping, checked_names, plain_tensor
@@ -378,7 +378,7 @@ def _as_array(name: str, values: Any) -> Any:
     for method in ("to_list", "to_pylist"):  # a series of polars, an array of Arrow
         values = getattr(values, method)() if hasattr(values, method) else values
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
-        raise DataError(f"column {name!r} is {values!r}; expected one value for each row")
+        raise DataError(f"column {name!r} is {shortened(values)}; expected one value for each row")
     return pd.Series(list(values))
 
 

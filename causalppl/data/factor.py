@@ -12,7 +12,7 @@ import opt_einsum
 import torch
 from torch import Tensor
 
-from causalppl.data.column import Value
+from causalppl.data.column import Value, listed
 from causalppl.exceptions import DataError, ImpossibleEvidenceError
 from causalppl.shapes import broadcast_shapes
 
@@ -78,7 +78,8 @@ class Factor:
         for name, size in zip(names, sizes, strict=True):
             if len(states[name]) != size or len(set(states[name])) != size or size == 0:
                 raise DataError(
-                    f"{name} has the states {states[name]} and an axis of length {size}; "
+                    f"{name} has the states ({listed(map(repr, states[name]))}) and an axis of "
+                    f"length {size}; "
                     "expected one state, different from the others, for each entry"
                 )
         # one pass; NaN travels through minimum and maximum, and compares false
@@ -446,9 +447,7 @@ def _state_code(name: str, state: object, states: Sequence[Value]) -> int:
     for code, known in enumerate(states):
         if known == state and isinstance(known, str) == isinstance(state, str):
             return code
-    raise DataError(
-        f"{name} has no state {state!r}; expected one of {', '.join(map(repr, states))}"
-    )
+    raise DataError(f"{name} has no state {state!r}; expected one of {listed(map(repr, states))}")
 
 
 def _merged_states(factors: Iterable[Factor]) -> dict[str, tuple[Value, ...]]:
@@ -457,7 +456,8 @@ def _merged_states(factors: Iterable[Factor]) -> dict[str, tuple[Value, ...]]:
         for name, values in factor.states.items():
             if states.setdefault(name, values) != values:
                 raise DataError(
-                    f"{name} has the states {states[name]} in one factor and {values} in another; "
+                    f"{name} has the states ({listed(map(repr, states[name]))}) in one factor and "
+                    f"({listed(map(repr, values))}) in another; "
                     "expected the same states in the same order"
                 )
     return states

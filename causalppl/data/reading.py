@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causalppl.data.column import Column, Kind, Value, closest, listed, unwrapped
+from causalppl.data.column import Column, Kind, Value, closest, listed, shortened, unwrapped
 from causalppl.exceptions import DataError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _from_series(values: Any, dtype: torch.dtype) -> Column:
     import pandas as pd
 
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
-        raise DataError(f"it is {values!r}; expected one value for each row")
+        raise DataError(f"it is {shortened(values)}; expected one value for each row")
     if not isinstance(values, pd.Series):
         for method in ("to_list", "to_pylist"):  # a series of polars, an array of Arrow
             if hasattr(values, method):

@@ -41,6 +41,16 @@ name                        what it does                               paper
 `benjamini_hochberg`                                                   Hochberg (1995)
 `refute`, `Refutation`      known changes of the data, and whether     Sharma, Kiciman (2020)
                             the estimate reacts as it must
+`Check`, `CheckResult`      the contract of these checks               -
+`PlaceboTreatment`,         a treatment or an outcome without effect,  Sharma, Kiciman (2020)
+`DummyOutcome`,             a cause that is noise, parts of the rows
+`RandomCommonCause`,
+`SubsetStability`
+`BootstrapError`            the standard error, by rows weighed at     Rubin (1981)
+                            random
+`SimulatedConfounder`       a hidden cause of growing strength         -
+`PriorSensitivity`,         weaker and stronger priors; whether the    Gelman et al. (1996)
+`PosteriorPredictive`       data look like draws of the posterior
 `verify`, `verify_all`,     a formula against the program: exactly     -
 `Verification`,             for finite ones, else by samples
 `VerificationReport`
@@ -98,6 +108,16 @@ from causalppl.estimation.policy_value import (
     policy_value,
 )
 from causalppl.estimation.program_law import ProgramLaw
+from causalppl.estimation.refutation_check import Check, CheckResult
+from causalppl.estimation.refutation_checks import (
+    BootstrapError,
+    DummyOutcome,
+    PlaceboTreatment,
+    RandomCommonCause,
+    SimulatedConfounder,
+    SubsetStability,
+)
+from causalppl.estimation.refutation_priors import PosteriorPredictive, PriorSensitivity
 from causalppl.estimation.refute import Refutation, refute
 from causalppl.estimation.unit_effects import UnitEffects, unit_effects
 from causalppl.estimation.verification import Verification, VerificationReport
@@ -110,9 +130,13 @@ __all__ = [
     "IPW",
     "LIML",
     "TMLE",
+    "BootstrapError",
+    "Check",
+    "CheckResult",
     "ChiSquared",
     "Counterexample",
     "Dirichlet",
+    "DummyOutcome",
     "Estimate",
     "Estimator",
     "Falsification",
@@ -125,18 +149,24 @@ __all__ = [
     "Law",
     "PartialCorrelation",
     "PartiallyLinear",
+    "PlaceboTreatment",
     "PolicyDM",
     "PolicyDR",
     "PolicyIPW",
     "PolicySNIPW",
     "PolicySwitchDR",
+    "PosteriorPredictive",
+    "PriorSensitivity",
     "Problem",
     "ProgramLaw",
+    "RandomCommonCause",
     "RankScores",
     "Refutation",
     "ResidualCovariance",
+    "SimulatedConfounder",
     "SourceKey",
     "StratifiedPermutation",
+    "SubsetStability",
     "TwoStageLeastSquares",
     "Unidentified",
     "UnitEffects",

@@ -133,7 +133,7 @@ class AdjustmentEstimator(Estimator):
         if draws is None and influence is None:
             raise DataError(f"{self.name} has no formula for the errors here; leave bootstrap out")
         shape = tuple(map(len, design.axes.values()))
-        error, raised = None, ()
+        error, raised = None, tuple[str, ...]()
         if draws is None and influence is not None:
             factor, raised = _allow_for_few(design, found)
             error = np.sqrt((influence**2).mean(0) / design.num_rows).reshape(shape) * factor
@@ -248,9 +248,7 @@ def _find_few(design: AdjustmentDesign) -> dict[int, int]:
     return {arm: count for arm, count in found.items() if count < THIN}
 
 
-def _allow_for_few(
-    design: AdjustmentDesign, found: Computed
-) -> tuple[float, tuple[str, ...]]:
+def _allow_for_few(design: AdjustmentDesign, found: Computed) -> tuple[float, tuple[str, ...]]:
     """By how much to raise errors where an arm has few rows, and a note.
 
     The degrees of freedom of a robust error are about those of the smaller arm (Imbens and Kolesár,

@@ -184,9 +184,7 @@ class _Posterior:
         if any(len(found) != 1 for found in states.values()):
             return None
         shown = ", ".join(f"the outcome {name} is {found[0]!r}" for name, found in states.items())
-        return (
-            f"{shown} in all rows: no error can be estimated; expected an outcome that varies"
-        )
+        return f"{shown} in all rows: no error can be estimated; expected an outcome that varies"
 
     def plug_in(self) -> Tensor:
         """Compute the formula at the observed frequencies."""

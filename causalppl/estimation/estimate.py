@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from causalppl.data.column import listed
 from causalppl.exceptions import DataError
 from causalppl.identification import Estimand
 from causalppl.queries import Contrast, Query, Value
@@ -119,7 +120,8 @@ class Estimate:
         place: list[Any] = []
         for label, states in self.axes.items():
             if label in values and values[label] not in states:
-                raise DataError(f"{label} has no value {values[label]!r}; it has {states}")
+                known = listed(map(repr, states))
+                raise DataError(f"{label} has no value {values[label]!r}; it has {known}")
             place.append(states.index(values[label]) if label in values else slice(None))
         if unknown := sorted(set(values) - set(self.axes)):
             raise DataError(f"the estimate has no axis {unknown[0]!r}; it has {list(self.axes)}")

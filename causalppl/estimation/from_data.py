@@ -17,12 +17,14 @@ from causalppl.estimation.front_door_estimator import FrontDoor
 from causalppl.estimation.outcome_regression import GFormula
 from causalppl.estimation.partially_linear import PartiallyLinear
 from causalppl.estimation.reading import Reader
-from causalppl.estimation.support import check_support
+from causalppl.estimation.support import check_support, treatments_of
 from causalppl.estimation.usable_rows import UsableRows
 from causalppl.exceptions import AssumptionError, DataError
+from causalppl.graphs import is_separated
 from causalppl.identification import Estimand
 from causalppl.identification.expression import Policy, walk
 from causalppl.inference.progress import is_shown
+from causalppl.queries import Query
 from causalppl.seeding import checked_seed
 
 __all__ = ["DEFAULTS", "estimate"]
@@ -125,18 +127,35 @@ def estimate(
 
 
 def _checked_plans(estimand: Estimand, policies: Mapping[str, Factor] | None) -> dict[str, Factor]:
-    """Refuse the law of a plan that the formula does not have."""
+    """Refuse the law of a plan that the formula was not derived for."""
     if not isinstance(policies, Mapping | None):
         raise DataError(f"policies is {policies!r}; expected a mapping, {{'X': table}}")
+    plans = dict(policies or {})
     nodes = [node for node in walk(estimand.body) if isinstance(node, Policy)]
-    planned = sorted({node.outcome.variable for node in nodes})
-    if unused := [name for name in policies or {} if name not in planned]:
-        uses = f"plans for {', '.join(planned)} only" if planned else "no plan"
+    planned = {node.outcome.variable for node in nodes}
+    if unused := [n for n in plans if n not in planned and _would_matter(n, estimand, plans)]:
+        uses = f"plans for {', '.join(sorted(planned))} only" if planned else "no plan"
         raise DataError(
             f"policies holds a law for {unused[0]!r}, and the formula has {uses}; leave it out, or "
             "ask identify for the plan with its policies="
         )
-    return dict(policies or {})
+    return plans
+
+
+def _would_matter(name: str, estimand: Estimand, plans: Mapping[str, Factor]) -> bool:
+    """Whether a plan for a variable would be in the formula, had it been asked for."""
+    graph, query = estimand.graph, estimand.query
+    if name not in graph or name in treatments_of(query):
+        return True
+    if not isinstance(query, Query):
+        return False
+    outcomes = {event.term.name for event in query.outcomes}
+    given = {event.term.name for event in query.given}
+    others = [other for other in plans if other in graph and other != name]
+    cut = graph.remove_incoming({*others, *treatments_of(query)} & set(graph.nodes))
+    if name in given or name not in cut.ancestors(outcomes | given):
+        return False
+    return name in outcomes or not is_separated(cut, {name}, outcomes, given)
 
 
 def choose_estimator(
@@ -156,8 +175,7 @@ def choose_estimator(
         reason = method.refusal(problem_for(method))
         if reason is not None:
             raise AssumptionError(
-                f"the estimator {method.name} cannot answer: {reason}; leave method= out to have "
-                "one chosen"
+                f"the estimator {method.name} cannot answer: {reason}{_advice(problem_for)}"
             )
         return method
     reasons = []
@@ -170,7 +188,17 @@ def choose_estimator(
         problem = problem_for(candidate)
         if asks_for_doses(problem) and candidate.refusal(problem) is None:
             return candidate
-    raise AssumptionError("no estimator can answer. " + "; ".join(reasons))
+    advice = _advice(problem_for)
+    kind = "default estimator" if advice else "estimator"
+    raise AssumptionError(f"no {kind} can answer. {'; '.join(reasons)}{advice}")
+
+
+def _advice(problem_for: Callable[[Estimator], Problem]) -> str:
+    """Name an estimator that can answer, if one of those tried first can."""
+    for candidate in (*DEFAULTS, *FOR_DOSES):
+        if candidate.refusal(problem_for(candidate)) is None:
+            return f"; use method={type(candidate).__name__}(), which can"
+    return ""
 
 
 @dataclass(frozen=True)

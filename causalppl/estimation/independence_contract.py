@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from causalppl.data.column import listed
 from causalppl.estimation.sample import Question, Sample
 from causalppl.exceptions import DataError
 
@@ -70,7 +71,8 @@ class IndependenceTest(ABC):
             raise DataError(f"{', '.join(names)} names a column twice; expected different ones")
         sample = data if isinstance(data, Sample) else Sample(data, names)
         if unknown := [name for name in names if name not in sample.names]:
-            raise DataError(f"there is no column {unknown[0]!r}; the data have {sample.names}")
+            known = listed(sample.names, limit=20)
+            raise DataError(f"there is no column {unknown[0]!r}; the data have {known}")
         question = sample.ask(left, right, names[2:])
         found = self._run(question)
         if not (np.isfinite(found.statistic) and 0 <= found.p_value <= 1):

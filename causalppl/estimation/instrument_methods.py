@@ -147,7 +147,9 @@ class GMM(_Linear):
     Each instrument is weighted by what it tells, under unequal variances and within clusters; two
     stages do so only for a constant variance. With more instruments than one, Hansen's J tests
     whether they agree on the effect: ``diagnostics`` hold ``hansen_j``, chi-squared with
-    ``hansen_df`` degrees of freedom if they do, and ``hansen_p``.
+    ``hansen_df`` degrees of freedom if they do, and ``hansen_p``. With some 15 clusters or fewer
+    its intervals are too short, since the weights of the instruments are uncertain themselves;
+    prefer `TwoStageLeastSquares` there.
 
     Attributes:
         errors: As for `TwoStageLeastSquares`; ``"classical"`` makes it two stages, and J Sargan's.

@@ -23,6 +23,7 @@ Array: TypeAlias = NDArray[np.float64]
 Errors: TypeAlias = Literal["classical", "HC0", "HC1"]
 
 _FEWEST_CLUSTERS = 4  # of fewer, no correction is right
+_NO_BOUND = 1e6  # a statistic above which a test with few clusters rejects nothing
 _WORST_SHARES = 10.0  # one over the bias that is accepted, as a share of the worst one
 
 
@@ -176,9 +177,11 @@ class Stages:
         weight, scale = self.z, self._scale(self.num_instruments)
         if self.corrects_clusters:
             weight, scale = self._reduced(self.z).adjusted(self.z), 1.0
-        scores = [weight * (part - fit)[:, None] for part, fit in ((self.x, x_fit), (self.y, y_fit))]
+        scores = [
+            weight * (part - fit)[:, None] for part, fit in ((self.x, x_fit), (self.y, y_fit))
+        ]
         bound = robust_bound(self.num_instruments, self.freedom(x_fit), prob)
-        if np.isinf(bound):
+        if bound > _NO_BOUND:
             return [(-np.inf, np.inf)]
         spread = self.spread(np.column_stack(scores)) * scale
         return robust_set(self.z.T @ self.x, self.z.T @ self.y, spread, bound)

@@ -44,8 +44,8 @@ class Fit(NamedTuple):
 class NestedCurves:
     """Families of functions of some columns, each a part of the next.
 
-    Lines; cubics; cubic splines, coarse and fine; with products of pairs, and of triples where
-    there are at most 20; with splines of sums and differences of pairs. A family is left out if it
+    Lines; cubics; cubic splines, coarse and fine; with products of pairs, and of triples of at
+    most six columns; with splines of sums and differences of pairs. A family is left out if it
     would have more than a third as many features as there are rows. Columns with far values are
     bent to normal scores beyond lines.
 

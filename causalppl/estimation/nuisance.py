@@ -1,7 +1,9 @@
 """Learners of scikit-learn for outcome and treatment: which to take, how they are fitted."""
 
+import importlib
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -86,7 +88,7 @@ def choose_learner(matrix: Array, target: Array, rng: np.random.Generator, *, cl
         return candidates[-1]
     split = (StratifiedKFold if classes else KFold)(_FOLDS)
     scoring = "neg_log_loss" if classes else "neg_mean_squared_error"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_thread(len(rows)):
         warnings.simplefilter("ignore")
         scores = [
             cross_val_score(learner, matrix[rows], labels[rows], cv=split, scoring=scoring).mean()
@@ -122,6 +124,12 @@ def _candidates(num_rows: int, num_columns: int, *, classes: bool) -> list[Any]:
     return [*found, boosted(max_iter=100, max_leaf_nodes=8, random_state=0)]
 
 
+def one_thread(num_rows: int) -> AbstractContextManager[Any]:
+    """Keep learners to one thread on few rows, where several cost more than they save."""
+    threads: Any = importlib.import_module("threadpoolctl")  # scikit-learn needs it
+    return threads.threadpool_limits(1) if num_rows <= _ENOUGH_TO_CHOOSE else nullcontext()
+
+
 class Fitted:
     """A learner fitted to a target.
 
@@ -153,7 +161,7 @@ class Fitted:
                 f"{learner} predicts classes, but the outcome is a number; expected a regressor"
             )
         self.is_logistic = self._by_class = classes and is_classifier(learner)
-        with warnings.catch_warnings(record=True) as log:
+        with warnings.catch_warnings(record=True) as log, one_thread(len(matrix)):
             warnings.simplefilter("always")
             codes: Any = np.searchsorted(self.states, target) if classes else target
             goals = [codes] if self._by_class else list(shown.T)

@@ -65,8 +65,8 @@ class GFormula(AdjustmentEstimator):
         >>> from causalppl.estimation.estimator import Problem
         >>> from causalppl.graphs import ADMG
         >>> from causalppl.identification import identify
-        >>> table = Table.from_any({"Z": [0, 0, 0, 1, 1, 1], "X": [0, 0, 1, 0, 1, 1],
-        ...                         "Y": [1.0, 2.0, 3.0, 2.5, 3.5, 4.5]})
+        >>> table = Table.from_any({"Z": [0, 0, 0, 1, 1, 1] * 2, "X": [0, 0, 1, 0, 1, 1] * 2,
+        ...                         "Y": [1.0, 2.0, 3.0, 2.5, 3.5, 4.5] * 2})
         >>> asked = identify(ADMG.parse("Z -> X -> Y; Z -> Y"), "ATE(X -> Y)")
         >>> round(float(GFormula().solve(Problem(asked, table), seed=0)), 3)
         1.5

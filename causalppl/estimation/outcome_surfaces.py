@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
 from torch import Tensor
 
 from causalppl.estimation.estimate import Array
@@ -73,11 +74,12 @@ class EffectProcess:
             opposed / math.sqrt(columns),
             torch.full((2,), math.log(0.4), dtype=z.dtype),
         ]
-        self._scales = [scale.clone().requires_grad_() for scale in start]
-        search = torch.optim.LBFGS(self._scales, max_iter=40, line_search_fn="strong_wolfe")
+        sizes = [scale.numel() for scale in start]
 
-        def loss() -> Tensor:
-            search.zero_grad()
+        def loss(vector: Array) -> tuple[float, Array]:
+            point = torch.tensor(vector, dtype=z.dtype, requires_grad=True)
+            parts = zip(point.split(sizes), start, strict=True)
+            self._scales = [part.reshape(scale.shape) for part, scale in parts]
             kernel = self._noisy(z, a)
             with torch.no_grad():  # the slope by the kernel is known in closed form
                 root = torch.linalg.cholesky(kernel)
@@ -89,10 +91,13 @@ class EffectProcess:
             pairs = zip(self._scales, start, strict=True)
             prior = torch.stack([((now - then) ** 2).sum() / 2 for now, then in pairs]).sum()
             total = prior + moved - moved.detach() + value
-            total.backward()
-            return total
+            (slope,) = torch.autograd.grad(total, point)
+            return float(total.detach()), slope.numpy()
 
-        search.step(loss)
+        # torch's own search takes seconds to import
+        first = torch.cat([scale.reshape(-1) for scale in start]).numpy()
+        found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 40})
+        loss(found.x)
         self._scales = [scale.detach() for scale in self._scales]
 
     def fit(self, matrix: Array, arm: Any, y: Array) -> "EffectProcess":

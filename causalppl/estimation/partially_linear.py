@@ -116,13 +116,13 @@ class PartiallyLinear(AdjustmentEstimator):
         matrix = Features(design, tuple(self.terms)).covariates
         folds = find_folds(design, self.folds, rng)
         received, levels = doses(design)
-        _check_doses(design, matrix)
         expected, treatment_model = self._predict(
             self.treatment, design, design.treatment, matrix, received, folds, rng
         )
         _check_separation(design, received, expected)
         left, weights = received - expected, design.row_weights
         share = _check_left(design, received, left)
+        _check_doses(design, matrix)
         slopes, columns, outcome_models = {}, {}, []
         for event in design.events:
             y = design.response(event)

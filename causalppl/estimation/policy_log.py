@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from causalppl.data import Table
-from causalppl.data.column import Column
+from causalppl.data.column import Column, listed
 from causalppl.estimation.policy_table import (
     Probabilities,
     check_probabilities,
@@ -191,7 +191,7 @@ def _coded_actions(
     taken = _plain(table.column(name), found)
     seen = set(taken).union(*(target.actions for target in targets))
     if actions is not None and len(set(actions)) < len(actions):
-        raise DataError(f"actions are {list(actions)}; expected each of them once")
+        raise DataError(f"actions are {listed(actions)}; expected each of them once")
     if actions is not None and (unknown := sorted(map(repr, seen - set(actions)))):
         raise DataError(f"the action {unknown[0]} is not among actions; add it")
     if len({isinstance(value, str) for value in seen}) > 1:

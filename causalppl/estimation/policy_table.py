@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from causalppl.data import Table
+from causalppl.data.column import listed
 from causalppl.exceptions import DataError
 from causalppl.queries import Value
 
@@ -94,7 +95,9 @@ def read_probabilities(policy: Any, action: str, label: str) -> Probabilities:
     except DataError as error:
         raise DataError(f"{label} cannot be read: {error}; pass a table or a function") from None
     if lacking := [name for name in (action, "probability") if name not in table]:
-        raise DataError(f"{label} has the columns {list(table)}; expected {lacking[0]!r} too")
+        raise DataError(
+            f"{label} has the columns {listed(table, limit=20)}; expected {lacking[0]!r} too"
+        )
     if not table.num_rows:
         raise DataError(f"{label} has no rows; expected one for each action that it takes")
     if gaps := [name for name, count in table.count_missing().items() if count]:

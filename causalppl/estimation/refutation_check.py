@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import chdtri
 
 from causalppl.data import Table
 from causalppl.estimation.contingency import OBSERVED
@@ -61,6 +62,19 @@ class Check(ABC):
         name: Its name in reports.
         expected: What a sound estimate shows.
         most_repeats: How often the data are changed at most: more would not change the verdict.
+
+    Example:
+        >>> class Never(Check):
+        ...     name, expected = "never", "anything"
+        ...
+        ...     def obstacle(self, estimate):
+        ...         return "it never applies"
+        ...
+        ...     def _judge(self, estimate, repeats, rng, tick):
+        ...         raise NotImplementedError
+        >>> rng = np.random.default_rng(0)
+        >>> Never().run(None, repeats=2, rng=rng, tick=lambda: None).verdict
+        'skipped'
     """
 
     name: ClassVar[str]
@@ -182,9 +196,12 @@ def other_sources(estimate: Estimate) -> str | None:
     return "the formula uses other data sources" if problem.sources or problem.policies else None
 
 
-def few_repeats(most: float, repeats: int) -> float:
-    """The largest factor that a spread from so many repeats may be off: chance alone gives some.
+def passing_ratios(most: float, repeats: int) -> tuple[float, float]:
+    """Between what ratios a spread from so many repeats may be of the one expected.
 
-    A spread has a relative error of ``1 / sqrt(2 (repeats - 1))``; three of them are allowed for.
+    A factor ``most`` either way; where repeats are few, as far as chance takes the spread of so
+    many normal draws, either way once in 1,000.
     """
-    return max(most, 1 + 3 / np.sqrt(2 * max(repeats - 1, 1)))
+    freedom = max(repeats - 1, 1)
+    low, high = (float(np.sqrt(chdtri(freedom, tail) / freedom)) for tail in (0.999, 0.001))
+    return min(1 / most, low), max(most, high)

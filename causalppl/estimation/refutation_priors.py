@@ -31,6 +31,10 @@ class PriorSensitivity(Check):
     Attributes:
         factor: By how much.
         most: The largest shift that passes, in standard errors.
+
+    Example:
+        >>> PriorSensitivity(factor=10.0).factor
+        10.0
     """
 
     factor: float = 5.0
@@ -77,6 +81,10 @@ class PosteriorPredictive(Check):
     References:
         Gelman, Meng and Stern (1996), Posterior predictive assessment of model fitness via
         realized discrepancies.
+
+    Example:
+        >>> PosteriorPredictive(num_draws=100).num_draws
+        100
     """
 
     num_draws: int = 500

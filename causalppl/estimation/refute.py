@@ -163,7 +163,7 @@ def refute(
         >>> from causalppl.identification import identify
         >>> rng = np.random.default_rng(0)
         >>> z = rng.normal(size=200)
-        >>> x = (rng.normal(size=200) < z).astype(float)
+        >>> x = (rng.normal(size=200) < z / 2).astype(float)
         >>> data = {"Z": z, "X": x, "Y": 2 * x + z + rng.normal(size=200)}
         >>> found = estimate(identify(back_door(), "ATE(X -> Y)"), data, method=GFormula(), seed=0)
         >>> refute(found, repeats=10, seed=0).passed

@@ -95,8 +95,8 @@ class ResidualCovariance(IndependenceTest):
         """What the test takes for granted, besides rows drawn independently."""
         if self.regressor is None:
             return (
-                "means that are smooth, linear or curved, in what is given and in products of two "
-                "of it (of three, where at most six numbers are given)"
+                "means that are smooth, linear or curved, in what is given, one or two at a time, "
+                "beside products of three (where at most six numbers are given)"
             )
         return f"means that {type(self.regressor).__name__} can learn"
 

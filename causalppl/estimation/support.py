@@ -10,7 +10,7 @@ from causalppl.identification import Estimand
 from causalppl.identification.expression import Level, Probability, walk
 from causalppl.queries import Contrast, Intervention, Query, Term, Value
 
-__all__ = ["check_support"]
+__all__ = ["check_support", "treatments_of"]
 
 
 def check_support(estimand: Estimand, tables: Sequence[tuple[Table, str]]) -> None:
@@ -31,7 +31,7 @@ def check_support(estimand: Estimand, tables: Sequence[tuple[Table, str]]) -> No
                 found |= set() if symbol.value is None else {symbol.value}
         elif isinstance(node, Level):
             _check_numbers(node.symbol.variable, [table for table, _ in tables])
-    treatments = _treatments(estimand.query)
+    treatments = treatments_of(estimand.query)
     for name, values in sorted(asked.items()):
         holding = {table: removed for table, removed in tables if name in table}
         _check_known(name, values, holding, is_set=name in treatments)
@@ -75,7 +75,8 @@ def _said(values: Sequence[Value]) -> str:
     return f"({listed(map(repr, values))}{',' * (len(values) == 1)})"
 
 
-def _treatments(query: Query | Contrast) -> set[str]:
+def treatments_of(query: Query | Contrast) -> set[str]:
+    """The variables that a query sets."""
     if isinstance(query, Contrast):
         return {query.treatment, *(i.name for i in query.do)}
     events = (*query.worlds.outcomes, *query.worlds.given)

@@ -6,7 +6,7 @@ whatever was chosen.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +24,16 @@ from causalppl.estimation.effect_choice import EffectChoice
 from causalppl.estimation.effect_sample import EffectSample, Rows
 from causalppl.estimation.estimate import Array, Estimate
 from causalppl.estimation.estimator import Problem
+from causalppl.estimation.features import standardised
 from causalppl.estimation.folds import find_folds
-from causalppl.estimation.nuisance import check_learner
+from causalppl.estimation.nuisance import check_learner, one_thread
 from causalppl.estimation.outcome_surfaces import MANY
+from causalppl.estimation.settings import check_count
 from causalppl.exceptions import DataError, MissingExtraError, QueryError
 from causalppl.identification import Estimand
 from causalppl.inference.progress import is_shown, progress_bar
 from causalppl.queries import Contrast, Query
-from causalppl.seeding import fresh_seed
+from causalppl.seeding import checked_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,16 +118,24 @@ class UnitEffects:
         return pd.DataFrame(columns, index=pd.Index(self.rows, name="row"))
 
     def summary(self, prob: float = 0.95) -> "pd.DataFrame":
-        """Return the averages with their intervals, and quantiles of the effects of units."""
+        """Return the averages over the rows learnt from, with their intervals."""
         import pandas as pd
 
         tables = {str(e.query): e.summary(prob) for e in (self.average, self.ate, self.att)}
-        found = pd.concat(tables.values())
-        for share in (0.1, 0.5, 0.9):
-            found.loc[f"{share:.0%} quantile of units", "estimate"] = np.quantile(
-                self.effects, share
-            )
-        return found
+        return pd.concat(tables.values())
+
+    def quantiles(self, shares: Sequence[float] = (0.1, 0.5, 0.9)) -> "pd.Series":
+        """Return quantiles of the effects of the units, which are guesses and shrink together.
+
+        Raises:
+            DataError: A share is not between 0 and 1.
+        """
+        import pandas as pd
+
+        if not all(0 <= share <= 1 for share in shares):
+            raise DataError(f"shares are {shares!r}; expected numbers from 0 to 1, such as 0.5")
+        found = np.quantile(self.effects, list(shares))
+        return pd.Series(found, index=pd.Index(shares, name="quantile of units"), name="effect")
 
     def interpret(self, prob: float = 0.95) -> str:
         """Say in plain words what was found, how surely, and on what it rests."""
@@ -166,7 +176,8 @@ class UnitEffects:
         return ax
 
     def __repr__(self) -> str:
-        return f"UnitEffects({len(self.effects)} units, by {self.learner})\n{self.summary()}"
+        head = f"UnitEffects({len(self.effects)} units, by {self.learner})"
+        return f"{head}\n{self.quantiles().to_string()}\naverages over all rows:\n{self.summary()}"
 
 
 def unit_effects(
@@ -220,11 +231,14 @@ def unit_effects(
         ([-1.0, 3.0], True)
     """
     check_learner("learner", learner)
+    if folds is not None:
+        check_count("folds", folds, 2, 5)
+    used = checked_seed(seed)
     design, rows = _read(estimand, data)
-    used = fresh_seed() if seed is None else seed
     rng = np.random.default_rng(used)
     matrix, wanted = _matrices(design, units)
-    with progress_bar(3, "unit effects", progress=is_shown(progress)) as bar:
+    bar = progress_bar(3, "unit effects", progress=is_shown(progress))
+    with one_thread(design.num_rows), bar:
         count = folds or (5 if design.num_rows <= MANY else 3)
         sample = EffectSample.fitted(design, matrix, learner, find_folds(design, count, rng), rng)
         bar.update()
@@ -292,6 +306,8 @@ def _matrices(design: AdjustmentDesign, units: Any) -> tuple[Array, Array]:
     """The covariates of rows and of units as columns, standardised by the rows."""
     old = design.table
     new = old if units is None else Table.from_any(units, design.covariates, dtype=torch.float64)
+    if not new.num_rows:
+        raise DataError("units holds no rows; expected at least one unit, or leave units out")
     found = []
     for name in design.covariates:
         column, categories = new.column(name), new.column(name).categories
@@ -311,6 +327,4 @@ def _matrices(design: AdjustmentDesign, units: Any) -> tuple[Array, Array]:
             )
         found.append([part.reshape(len(part), -1) for part in both])
     rows, wanted = (np.concatenate(parts, 1) for parts in zip(*found, strict=True))
-    kept = rows.std(0) > 1e-12
-    centre, spread = rows[:, kept].mean(0), rows[:, kept].std(0)
-    return (rows[:, kept] - centre) / spread, (wanted[:, kept] - centre) / spread
+    return standardised(rows), standardised(wanted, rows)

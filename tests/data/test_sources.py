@@ -103,7 +103,7 @@ def test_names_of_columns_that_are_not_needed_do_not_matter(kind: str) -> None:
     }
     assert same(Table.from_any(sources[kind], ["x", "y"]))
     assert counts(sources[kind], ["y"]).values.tolist() == [1, 2]
-    with pytest.raises(DataError, match="several columns are named z|a column is named 7"):
+    with pytest.raises(DataError, match=r"several columns are named z|a column is named 7"):
         Table.from_any(sources[kind])
 
 

@@ -411,11 +411,11 @@ def test_a_classifier_cannot_predict_a_number():
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=named)
-def test_constant_outcomes_have_no_effect(estimator):
-    data = linear_data(np.random.default_rng(27), 100).assign(Y=2.0)
-    found = estimator.solve(asked(data), seed=0)
-    assert float(found) == pytest.approx(0, abs=1e-9)
-    assert np.isfinite(found.standard_error)
+def test_constant_outcomes_are_refused_by_name(estimator):
+    problem = asked(linear_data(np.random.default_rng(27), 100).assign(Y=2.0))
+    with pytest.raises(DataError, match="the outcome Y is the same in all 100 rows"):
+        estimator.solve(problem, seed=0)
+    assert "an outcome that varies" in estimator.refusal(problem)
 
 
 @pytest.mark.parametrize("estimator", FAST[:4], ids=named)

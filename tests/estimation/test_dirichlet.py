@@ -469,3 +469,10 @@ def test_random_diagrams_do_not_upset_small_samples() -> None:
         np.testing.assert_allclose(found.draws.sum(axis=1), 1, atol=1e-9)
         answered += 1
     assert answered > 8
+
+
+def test_a_constant_outcome_is_refused_by_name() -> None:
+    data = {"Z": [0, 1] * 50, "X": [0, 0, 1, 1] * 25, "Y": [1] * 100}
+    asked = identify(ADMG.parse("Z -> X -> Y; Z -> Y"), "ATE(X -> Y)")
+    with pytest.raises(AssumptionError, match="the outcome Y is 1 in all rows"):
+        estimate(asked, data, method=Dirichlet(), seed=0)

@@ -375,9 +375,14 @@ def test_the_first_default_that_can_answer_does(monkeypatch: pytest.MonkeyPatch)
     found = answer(data(), method=None)
     np.testing.assert_array_equal(found.draws, answer(data()).draws)
     monkeypatch.setattr(from_data, "DEFAULTS", (Refusing(),))
+    advice = r"it never does; use method=GFormula\(\), which can"
+    for method in (None, Refusing()):
+        with pytest.raises(AssumptionError, match=advice):
+            answer(data(), method=method)
+    monkeypatch.setattr(from_data, "FOR_DOSES", ())
     with pytest.raises(AssumptionError, match=r"no estimator can answer\. Refusing: it never does"):
         answer(data(), method=None)
-    with pytest.raises(AssumptionError, match="Refusing cannot answer: it never does; leave"):
+    with pytest.raises(AssumptionError, match=r"Refusing cannot answer: it never does$"):
         answer(data(), method=Refusing())
 
 

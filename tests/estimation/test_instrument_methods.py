@@ -83,7 +83,7 @@ def test_errors_by_cluster_are_the_sandwich_of_sums(errors: Any) -> None:
         variance, freedom = bias_reduced(combined, data["Y"] - x @ beta, hat, data["school"])
         assert found.diagnostics["degrees_of_freedom"] == pytest.approx(freedom, rel=1e-7)
         half = np.diff(found.interval())[0] / 2
-        assert half == pytest.approx(t.ppf(0.975, freedom) * variance**0.5, rel=1e-3)
+        assert half == pytest.approx(t.ppf(0.975, freedom) * variance**0.5, rel=5e-3)
     assert float(found) == pytest.approx(beta[0], rel=1e-9)
     assert float(found.standard_error) == pytest.approx(np.sqrt(variance), rel=1e-7)
     assert found.diagnostics["num_clusters"] == 30

@@ -120,8 +120,9 @@ def test_a_treatment_that_covariates_tell_is_refused_and_nearly_so_warns():
     with pytest.raises(AssumptionError, match="nothing shows"):
         estimate(asked(), data, method=plain, seed=0)
     data["X"] = data["X"] + 0.2 * rng.normal(size=300)
-    with pytest.warns(OverlapWarning, match="rests on little"):
+    with pytest.warns(OverlapWarning) as log:
         estimate(asked(), data, method=plain, seed=0)
+    assert any("rests on little" in str(warning.message) for warning in log)
 
 
 def test_settings_are_checked():
@@ -147,3 +148,19 @@ def test_intervals_hold_the_truth_as_often_as_they_say(draw, treatment):
         low, high = method.solve(problem, seed=0).interval()
         held += int(low < 0.7 < high)
     assert 0.93 <= held / 500 <= 0.97
+
+
+def test_separation_of_two_values_is_refused():
+    z = np.random.default_rng(20).normal(size=(400, 2))
+    x = (z[:, 0] > 0).astype(int)
+    data = {"Z0": z[:, 0], "Z1": z[:, 1], "X": x, "Y": x + z[:, 0]}
+    line = PartiallyLinear(LinearRegression(), LogisticRegression(C=1e6, max_iter=5000))
+    with pytest.raises(AssumptionError, match="perfect separation"):
+        estimate(asked(), data, method=line, seed=0)
+
+
+def test_doses_that_never_occur_warn():
+    data = dose_data(np.random.default_rng(21))
+    line = PartiallyLinear(LinearRegression(), LinearRegression())
+    with pytest.warns(OverlapWarning, match="X=30.0 lies outside the values seen.*by the slope"):
+        estimate(asked("ATE(X: 30 vs 0 -> Y)"), data, method=line, seed=0)

@@ -1,5 +1,7 @@
 """Effects of units: on IHDP against EconML, on simulations against the truth."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,7 +70,9 @@ def test_results_say_what_was_found(strong):
     assert table.index.tolist() == list(range(300))
     summary = found.summary()
     assert_allclose(summary.loc[str(found.ate.query), "estimate"], float(found.ate))
-    assert_allclose(summary.loc["50% quantile of units", "estimate"], np.median(found.effects))
+    assert not summary.isna().any().any()
+    assert_allclose(found.quantiles()[0.5], np.median(found.effects))
+    assert "averages over all rows" in repr(found)
     text = found.interpret()
     assert found.learner in text
     assert "effects differ" in text
@@ -181,6 +185,32 @@ def test_without_covariates_units_cannot_be_told_apart():
     estimand = identify(ADMG.parse("X -> Y"), "ATE(X -> Y)")
     with pytest.raises(QueryError, match="cannot be told apart"):
         unit_effects(estimand, data, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"folds": 1}, "folds is 1; expected a whole number from 2"),
+        ({"folds": 2.5}, "folds is 2.5"),
+        ({"folds": True}, "folds is True"),
+        ({"seed": "a"}, "seed is 'a'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"units": {"Z0": [], "Z1": []}}, "no rows"),
+    ],
+    ids=["one fold", "part", "truth", "text seed", "negative seed", "no units"],
+)
+def test_settings_are_refused_by_name(settings, message):
+    data, _ = draw(np.random.default_rng(6), 100)
+    with pytest.raises(DataError, match=message):
+        unit_effects(asked(), data, **{"seed": 0} | settings)
+
+
+def test_three_hundred_rows_take_seconds():
+    data, _ = draw(np.random.default_rng(11), 300)
+    unit_effects(asked(), data, learner=LINE, seed=0)  # imports
+    start = time.process_time()
+    unit_effects(asked(), data, seed=0)
+    assert time.process_time() - start < 6
 
 
 def test_poor_overlap_warns():

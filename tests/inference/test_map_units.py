@@ -357,8 +357,8 @@ def test_any_rows_are_read_in_batches(source):
 
 SCRIPT = """
 import sys
-sys.path.insert(0, {tests!r})
-from test_map_units import one_by_one
+sys.path.insert(0, {root!r})
+from tests.inference.test_map_units import one_by_one
 one_by_one({source!r}, {out!r})
 """
 
@@ -370,8 +370,8 @@ def one_by_one(source, destination):
 @pytest.mark.slow
 def test_a_killed_process_loses_and_repeats_nothing(source, tmp_path):
     whole = one_by_one(source, tmp_path / "whole")
-    out, here = tmp_path / "out", Path(__file__).parent
-    script = SCRIPT.format(tests=str(here), source=str(source), out=str(out))
+    out, root = tmp_path / "out", Path(__file__).parents[2]
+    script = SCRIPT.format(root=str(root), source=str(source), out=str(out))
     process = subprocess.Popen([sys.executable, "-c", script])
     deadline = time.monotonic() + 120
     while len(list(out.glob("batch-*"))) < 10 and time.monotonic() < deadline:
