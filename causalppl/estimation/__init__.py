@@ -14,6 +14,8 @@ name                        what it does                               paper
                                                                        van der Laan, Rubin (2006)
 `GEstimation`               structural nested mean models              Robins (1994)
 `FrontDoor`                 front-door formulas, one-step corrected    Fulcher et al. (2020)
+`NestedRegression`          any other formula of nested expectations,  Tchetgen Tchetgen, Shpitser
+                            such as mediation                          (2012)
 `PartiallyLinear`           a slope by double machine learning, also   Robinson (1988);
                             for continuous treatments                  Chernozhukov et al. (2018)
 `unit_effects`,             the effect of each unit, given all that    Künzel et al. (2019);
@@ -96,6 +98,7 @@ from causalppl.estimation.instrument_methods import (
     Wald,
 )
 from causalppl.estimation.instrumental import estimate_iv
+from causalppl.estimation.nested_regression import NestedRegression
 from causalppl.estimation.one_step import one_step
 from causalppl.estimation.outcome_regression import GFormula
 from causalppl.estimation.partially_linear import PartiallyLinear
@@ -147,6 +150,7 @@ __all__ = [
     "Input",
     "InstrumentMethod",
     "Law",
+    "NestedRegression",
     "PartialCorrelation",
     "PartiallyLinear",
     "PlaceboTreatment",

@@ -14,6 +14,7 @@ from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.estimator import Estimator, Problem
 from causalppl.estimation.exact import SourceKey
 from causalppl.estimation.front_door_estimator import FrontDoor
+from causalppl.estimation.nested_regression import NestedRegression
 from causalppl.estimation.outcome_regression import GFormula
 from causalppl.estimation.partially_linear import PartiallyLinear
 from causalppl.estimation.reading import Reader
@@ -33,6 +34,8 @@ DEFAULTS: tuple[Estimator, ...] = (Dirichlet(), AIPW(), FrontDoor())
 """The estimators that are tried where none is named, in order: the first that can answer does."""
 FOR_DOSES: tuple[Estimator, ...] = (PartiallyLinear(), GFormula())
 """Those tried next, where the treatment is a number with too many values to be arms."""
+LAST: Estimator = NestedRegression()
+"""The one tried last: other formulas, with columns that are not all discrete."""
 
 
 def estimate(
@@ -165,7 +168,7 @@ def choose_estimator(
 
     Args:
         method: The user's choice; None takes the first of `DEFAULTS`, or else of `FOR_DOSES`,
-            that can answer.
+            or else `LAST`, that can answer.
         problem_for: What an estimator is asked, with the data as it reads them.
 
     Raises:

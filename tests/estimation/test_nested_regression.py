@@ -1,0 +1,246 @@
+"""Nested regressions against linear Gaussian truths and against exact numbers of finite models."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures
+
+from causalppl import ADMG
+from causalppl.estimation import estimate
+from causalppl.estimation.nested_regression import NestedRegression
+from causalppl.exceptions import AssumptionError, DataError, OverlapWarning
+from causalppl.identification import identify
+
+MEDIATION = ADMG.parse("C -> {X, M, Y}; X -> {M, Y}; M -> Y")
+NAPKIN = ADMG.parse("W -> R -> X -> Y; W <-> X; W <-> Y")
+SEQUENCE = ADMG.parse("A -> {L, B, Y}; L -> {B, Y}; B -> Y; L <-> Y")
+FRONT_DOOR = ADMG.parse("X -> M -> Y; X <-> Y")
+
+
+def coin(rng: np.random.Generator, logit: Any) -> Any:
+    return (rng.random(len(logit)) < 1 / (1 + np.exp(-logit))).astype(int)
+
+
+def mediation(num_rows: int, seed: int) -> dict[str, Any]:
+    """NDE = 2 + 0.5 E[M_0] = 2, NIE = 1.5; both with X and M interacting."""
+    rng = np.random.default_rng(seed)
+    c, e, f = rng.normal(size=(3, num_rows))
+    x = coin(rng, c)
+    m = 0.5 * c + 1.5 * x + e
+    return {"C": c, "X": x, "M": m, "Y": m + 2 * x + c + 0.5 * x * m + f}
+
+
+def napkin(num_rows: int, seed: int) -> dict[str, Any]:
+    """The effect is 2; X and Y share no cause with each other but through W."""
+    rng = np.random.default_rng(seed)
+    u, v, e, f, g = rng.normal(size=(5, num_rows))
+    w = u + v + e
+    r = 0.7 * w + f
+    x = coin(rng, 0.5 * (r + u))
+    return {"W": w, "R": r, "X": x, "Y": 2 * x + v + g}
+
+
+def sequence(num_rows: int, seed: int) -> dict[str, Any]:
+    """E[Y | do(A=1, B=1)] = 3.5; L is affected by A, shares a cause with Y, and decides on B."""
+    rng = np.random.default_rng(seed)
+    u, e, f = rng.normal(size=(3, num_rows))
+    a = rng.integers(0, 2, num_rows)
+    lab = a + u + e
+    b = coin(rng, a - lab)
+    return {"A": a, "L": lab, "B": b, "Y": a + 2 * b + 0.5 * lab + u + f}
+
+
+CASES: dict[str, tuple[Any, str, Any, float]] = {
+    "NDE": (MEDIATION, "NDE(X: 1 vs 0 -> Y)", mediation, 2.0),
+    "NIE": (MEDIATION, "NIE(X: 1 vs 0 -> Y)", mediation, 1.5),
+    "sequence": (SEQUENCE, "E[Y | do(A=1, B=1)]", sequence, 3.5),
+    "napkin": (NAPKIN, "ATE(X: 1 vs 0 -> Y)", napkin, 2.0),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_closed_forms_are_found(case: str) -> None:
+    graph, query, draw, truth = CASES[case]
+    bent = make_pipeline(PolynomialFeatures(2), LinearRegression())
+    models = {"outcome_model": bent, "class_model": LogisticRegression()}
+    given = models if case == "napkin" else {}
+    method = NestedRegression(**given, num_bootstrap=100, folds=3)
+    found = estimate(identify(graph, query), draw(1000, 1), method=method, seed=0)
+    assert abs(float(found) - truth) < 3.5 * float(found.standard_error)
+    assert 0 < float(found.standard_error) < 0.4
+    assert ("plug-in, bootstrap" if case == "napkin" else "one step, 3 folds") in found.method
+    assert (found.influence is None) == (case == "napkin")
+
+
+def test_the_effect_of_treatment_on_the_treated_through_a_front_door() -> None:
+    rng = np.random.default_rng(2)
+    u, e, f = rng.normal(size=(3, 2000))
+    x = coin(rng, u)
+    m = x + e
+    data = {"X": x, "M": m, "Y": 2 * m + u + f}
+    found = estimate(
+        identify(FRONT_DOOR, "E[Y_{X=1} | X=0]"), data, method=NestedRegression(), seed=0
+    )
+    assert abs(float(found) - (2 + u[x == 0].mean())) < 3.5 * float(found.standard_error)
+
+
+def finite_sums(data: dict[str, Any], *values: tuple[str, int]) -> Any:
+    """The rows in which the columns have the values."""
+    return np.all([data[name] == value for name, value in values], axis=0)
+
+
+def test_saturated_regressions_give_the_sums_of_the_formulas() -> None:
+    """With one cell for each value the plug-in is the formula at the frequencies."""
+    rng = np.random.default_rng(3)
+    w = rng.integers(0, 2, 2000)
+    r = coin(rng, w - 0.5)
+    x = coin(rng, 0.8 * r - 0.4 + 0.5 * w)
+    y = x + 0.7 * w + rng.normal(size=2000)
+    data = {"W": w, "R": r, "X": x, "Y": y}
+    top, bottom = 0.0, 0.0
+    for state, value in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        inside = finite_sums(data, ("W", state), ("R", value))
+        share = (w == state).mean() * (r == value).mean()
+        top += share * (y * (x == 1))[inside].mean()
+        bottom += share * (x == 1)[inside].mean()
+    saturated = NestedRegression(
+        outcome_model=Saturated(), class_model=Classes(), num_bootstrap=100
+    )
+    found = estimate(identify(NAPKIN, "E[Y | do(X=1)]"), data, method=saturated, seed=0)
+    assert float(found) == pytest.approx(top / bottom, rel=1e-4)
+
+
+class Saturated(LinearRegression):  # type: ignore[misc]
+    """A regression on all products of 0-1 columns."""
+
+    def fit(self, x: Any, y: Any, sample_weight: Any = None) -> "Saturated":
+        super().fit(self.crossed(x), y)
+        return self
+
+    def predict(self, x: Any) -> Any:
+        return super().predict(self.crossed(x))
+
+    @staticmethod
+    def crossed(x: Any) -> Any:
+        return np.column_stack([x, *(x[:, [i]] * x[:, i + 1 :] for i in range(x.shape[1]))])
+
+
+class Classes(LogisticRegression):  # type: ignore[misc]
+    """The same for probabilities, almost without penalty."""
+
+    def __init__(self, C: float = 1e6) -> None:
+        super().__init__(C=C, solver="newton-cholesky")
+
+    def fit(self, x: Any, y: Any, sample_weight: Any = None) -> "Classes":
+        super().fit(Saturated.crossed(x), y)
+        return self
+
+    def predict_proba(self, x: Any) -> Any:
+        return super().predict_proba(Saturated.crossed(x))
+
+
+def test_a_correction_repairs_a_wrong_regression() -> None:
+    """The outcome bends in C, which the regression cannot see, but its residuals show."""
+    rng = np.random.default_rng(4)
+    c = rng.normal(size=4000)
+    x = coin(rng, c)
+    data = {"C": c, "X": x, "Y": 2 * x + c**2 * (1 + x) + rng.normal(size=4000)}
+    estimand = identify(ADMG.parse("C -> {X, Y}; X -> Y"), "ATE(X: 1 vs 0 -> Y)")
+    line = NestedRegression(outcome_model=LinearRegression())
+    plain = NestedRegression(one_step=False, outcome_model=LinearRegression(), num_bootstrap=100)
+    corrected = estimate(estimand, data, method=line, seed=0)
+    wrong = estimate(estimand, data, method=plain, seed=0)
+    assert abs(float(corrected) - 3) < 3.5 * float(corrected.standard_error)
+    assert abs(float(wrong) - 3) > 0.2
+    assert corrected.influence is not None
+    assert np.std(corrected.influence) / 4000**0.5 == pytest.approx(
+        float(corrected.standard_error), rel=1e-3
+    )
+
+
+def test_open_values_get_an_axis_and_text_is_a_class() -> None:
+    data = mediation(1500, 5)
+    data["X"] = np.array(["off", "on"])[data["X"]]
+    found = estimate(identify(MEDIATION, "E[Y | do(X)]"), data, method=NestedRegression(), seed=0)
+    assert found.axes == {"X": ("off", "on")}
+    for value, truth in (("off", 0.0), ("on", 4.25)):
+        at = found.at(X=value)
+        assert abs(float(at) - truth) < 4 * float(at.standard_error)
+
+
+def test_what_is_no_nested_expectation_is_named() -> None:
+    data = mediation(400, 6)
+    dose = {**data, "X": data["C"] + np.random.default_rng(0).normal(size=400)}
+    method = NestedRegression(num_bootstrap=100)
+
+    def ask(graph: ADMG, query: str, columns: dict[str, Any]) -> float:
+        return float(estimate(identify(graph, query), columns, method=method, seed=0))
+
+    with pytest.raises(AssumptionError, match="leaves X open, a number with many values"):
+        ask(MEDIATION, "E[Y | do(X)]", dose)
+    with pytest.raises(AssumptionError, match=r"P\(X=0.3, Y \| W, R\) is needed at values of X"):
+        ask(NAPKIN, "E[Y | do(X=0.3)]", {**napkin(400, 0), "X": dose["X"]})
+    rare = {**data, "X": (np.arange(400) < 6).astype(int)}
+    with pytest.raises(AssumptionError, match="6 rows have X=1; expected 20 at least"):
+        ask(MEDIATION, "NDE(X: 1 vs 0 -> Y)", rare)
+    with pytest.raises(DataError, match="num_bootstrap is 50"):
+        NestedRegression(num_bootstrap=50)
+    with pytest.raises(DataError, match="gives no probabilities"):
+        NestedRegression(class_model=LinearRegression())
+
+
+def test_numbers_that_the_data_do_not_hold_are_warned_of() -> None:
+    """A line extrapolates rightly, and the user is told that it does."""
+    rng = np.random.default_rng(9)
+    c, e, f = rng.normal(size=(3, 500))
+    x = c + e
+    data = {"C": c, "X": x, "Y": 2 * x + c + f}
+    estimand = identify(ADMG.parse("C -> {X, Y}; X -> Y"), "ATE(X: 30 vs 0 -> Y)")
+    method = NestedRegression(outcome_model=LinearRegression(), num_bootstrap=100)
+    with pytest.warns(OverlapWarning, match="X=30 lies outside the values seen") as log:
+        found = estimate(estimand, data, method=method, seed=0)
+    assert log[0].filename == __file__
+    assert abs(float(found) - 60) < 3.5 * float(found.standard_error)
+
+
+def test_the_same_seed_gives_the_same_answer() -> None:
+    estimand, data = identify(MEDIATION, "NDE(X: 1 vs 0 -> Y)"), mediation(300, 7)
+    method = NestedRegression(one_step=False, outcome_model=LinearRegression(), num_bootstrap=100)
+    first, second = (estimate(estimand, data, method=method, seed=8) for _ in range(2))
+    assert first.draws is not None
+    assert first.draws.shape == (100,)
+    np.testing.assert_array_equal(first.draws, second.draws)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "num_rows"), [("NDE", 500), ("NIE", 500), ("sequence", 500)])
+def test_corrected_intervals_cover(case: str, num_rows: int) -> None:
+    """200 simulations; the regressions are right, the weights of residuals are not quite."""
+    graph, query, draw, truth = CASES[case]
+    estimand, covered = identify(graph, query), 0
+    method = NestedRegression(outcome_model=LinearRegression(), folds=3)
+    for seed in range(200):
+        found = estimate(estimand, draw(num_rows, seed), method=method, seed=seed)
+        low, high = found.interval()
+        covered += bool(low <= truth <= high)
+    assert 0.91 <= covered / 200 <= 0.99
+
+
+@pytest.mark.slow
+def test_bootstrap_intervals_of_a_ratio_cover() -> None:
+    """40 simulations of a napkin with classes W and R and a number Y."""
+    covered, estimand = 0, identify(NAPKIN, "ATE(X: 1 vs 0 -> Y)")
+    method = NestedRegression(outcome_model=Saturated(), class_model=Classes(), num_bootstrap=100)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        u, v = rng.normal(size=(2, 500))
+        w = coin(rng, u + v)
+        r = coin(rng, 2.0 * w - 1)
+        x = coin(rng, r - 0.5 + u)
+        data = {"W": w, "R": r, "X": x, "Y": 2 * x + v + rng.normal(size=500)}
+        low, high = estimate(estimand, data, method=method, seed=seed).interval()
+        covered += bool(low <= 2 <= high)
+    assert covered >= 33
