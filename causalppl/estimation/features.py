@@ -19,6 +19,8 @@ __all__ = ["Features", "standardised"]
 Factors: TypeAlias = tuple[tuple[str, int], ...]
 _POWER = re.compile(r"\s*(?:\^\s*(\d+))?\s*(\*|$)")
 
+_REPEATS = 3e-7  # what is left, in standard deviations, of a sum of others in single precision
+
 
 @dataclass(frozen=True, eq=False)
 class Features:
@@ -46,7 +48,8 @@ class Features:
         table = self.design.table
         columns = [_columns(table, name) for name in self.design.covariates]
         columns += [_product(table, term) for term in self._parsed if not self._treats(term)]
-        return standardised(np.concatenate([*columns, np.empty((self.design.num_rows, 0))], 1))
+        found = np.concatenate([*columns, np.empty((self.design.num_rows, 0))], 1)
+        return _independent(standardised(found))
 
     @cached_property
     def treats(self) -> bool:
@@ -171,6 +174,15 @@ def _units(columns: Array) -> Array:
     """A power of two near the largest number of each column, so that powers stay in range."""
     _, exponent = np.frexp(np.abs(columns).max(0, initial=0.0))
     return np.asarray(np.ldexp(1.0, exponent - 1))
+
+
+def _independent(columns: Array) -> Array:
+    """Leave out columns that are sums of earlier ones: what they say is said, and fits need it."""
+    if not 1 < columns.shape[1] < len(columns):
+        return columns
+    # the diagonal of R is what is left of a column once the earlier ones are taken out
+    left = np.abs(np.diagonal(np.linalg.qr(columns, mode="r"))) / np.sqrt(len(columns))
+    return columns[:, left > _REPEATS]
 
 
 def standardised(columns: Array, rows: Array | None = None) -> Array:
