@@ -157,12 +157,17 @@ def missing_spread(rows: Array) -> Array:
 
 
 def _dirichlet(shape: Array, rng: np.random.Generator) -> Array:
-    """Draw from Dirichlet laws along the last axis, in logarithms: small shapes underflow."""
-    # Gamma(a) is Gamma(a + 1) times uniform ** (1 / a) (Marsaglia and Tsang, 2000)
-    drawn = np.log(rng.standard_gamma(shape + 1)) - rng.standard_exponential(shape.shape) / shape
-    law = np.exp(drawn - drawn.max(axis=-1, keepdims=True))
-    law /= law.sum(axis=-1, keepdims=True)
-    return np.asarray((1 - _FLOOR) * law + _FLOOR / shape.shape[-1])
+    """Draw from Dirichlet laws along the last axis; small shapes underflow, so in logarithms."""
+    if shape.min(initial=1.0) >= 1:
+        law = rng.standard_gamma(shape)
+    else:
+        # Gamma(a) is Gamma(a + 1) times uniform ** (1 / a) (Marsaglia and Tsang, 2000)
+        drawn = np.log(rng.standard_gamma(shape + 1))
+        drawn -= rng.standard_exponential(shape.shape) / shape
+        law = np.exp(drawn - drawn.max(axis=-1, keepdims=True))
+    law *= (1 - _FLOOR) / law.sum(axis=-1, keepdims=True)
+    law += _FLOOR / shape.shape[-1]
+    return np.asarray(law)
 
 
 def observed_law(scope: Scope, data: Contingency) -> Factor:
