@@ -133,6 +133,7 @@ def test_settings_are_checked():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::causalppl.exceptions.OverlapWarning")  # of some samples
 @pytest.mark.parametrize(
     ("draw", "treatment"),
     [(dose_data, Ridge(1.0)), (arm_data, LogisticRegression())],
