@@ -114,7 +114,7 @@ class Choice:
             do: Variables that were set from outside: these do not show what they naturally were.
 
         Raises:
-            DataError: A variable is missing.
+            DataError: A variable is missing, or a value of one.
         """
         seen = observation if isinstance(observation, Mapping) else {}
         known = {**values, **seen}
@@ -127,7 +127,13 @@ class Choice:
                 f"nothing is said of {', '.join(missing)}; expected the value of each variable in "
                 f"the diagram, {', '.join(self.graph.nodes)}"
             )
-        return {name: np.asarray(known[name], dtype=np.float64) for name in self.graph.nodes}
+        found = {name: np.asarray(known[name], dtype=np.float64) for name in self.graph.nodes}
+        for name, column in found.items():
+            if not np.isfinite(column).all():
+                raise DataError(
+                    f"{name} has a missing or infinite value; expected numbers: leave such rows out"
+                )
+        return found
 
     @cached_property
     def relevant(self) -> "Choice":

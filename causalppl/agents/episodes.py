@@ -8,16 +8,14 @@ import numpy as np
 from causalppl.agents.agent import Agent, Array, Integers, Transition
 from causalppl.agents.dtr_model import DTRModel, backward_induction, pooled
 from causalppl.agents.offline_baselines import LogTables, LogUse, StageBounds, log_uses
+from causalppl.agents.play import Job, play_blocks, run_seeds, stacked
 from causalppl.agents.record import Record, Tally
 from causalppl.envs import SequentialSCMEnv
 from causalppl.exceptions import DataError
 from causalppl.inference.progress import is_shown, progress_bar
-from causalppl.parallel import parallel_map
 from causalppl.seeding import checked_seed
 
 __all__ = ["EpisodeAgent", "run_episodes"]
-
-_ENVS_WITHOUT_STREAMS = 64
 
 
 class EpisodeAgent(Agent):
@@ -212,37 +210,28 @@ def run_episodes(
     if episodes < 1 or runs < 1:
         raise DataError(f"episodes is {episodes}, runs {runs}; expected at least 1 of each")
     used = checked_seed(seed)
-    block = max(agent.block, 1 if env.has_streams else _ENVS_WITHOUT_STREAMS)
-    padded = -(-runs // block) * block
-    share = -(-padded // (block * num_workers)) * block
-    jobs = [(first, min(share, padded - first)) for first in range(0, padded, share)]
-    if num_workers == 1:
-        tallies = [_play(agent, env, episodes, jobs[0], used, natural_rows, progress)]
-    else:
-        tallies = parallel_map(
-            lambda job: _play(agent, env, episodes, job, used, natural_rows, False),
-            jobs,
-            num_workers=num_workers,
-            progress=progress,
-        )
-    return Tally.joined(tallies).record(runs, name=agent.name, seed=used)
+
+    def play(job: Job, shown: bool | None) -> Tally:
+        return _play(agent, env, episodes, job, used, natural_rows, shown)
+
+    tally = play_blocks(play, agent, env, runs, num_workers=num_workers, progress=progress)
+    return tally.record(runs, name=agent.name, seed=used)
 
 
 def _play(
     agent: Agent,
     env: SequentialSCMEnv,
     episodes: int,
-    job: tuple[int, int],
+    job: Job,
     seed: int,
     natural_rows: int,
     progress: bool | None,
 ) -> Tally:
     first, runs = job
-    seeds = _seeds(seed, first, runs)
+    seeds = run_seeds(seed, first, runs)
     player = agent.start(runs, seed=seed, first_run=first)
     if natural_rows:
-        logs = [env.logs(natural_rows, seed=each % 2**63) for each in seeds]
-        player.observe({n: np.stack([log[n].numpy() for log in logs]) for n in logs[0]})
+        player.observe(stacked([env.logs(natural_rows, seed=each % 2**63) for each in seeds]))
     envs, oracle = env.vector(runs), env.oracle
     seen, _ = envs.reset(seed=seeds if env.has_streams else seeds[0])
     tally = Tally(runs, episodes)
@@ -259,14 +248,6 @@ def _play(
         bar.update()
     bar.close()
     return tally
-
-
-def _seeds(seed: int, first: int, runs: int) -> list[int]:
-    """One seed for the environment of each run, by its number alone."""
-    return [
-        int(np.random.SeedSequence(seed, spawn_key=(0, number)).generate_state(1, np.uint64)[0])
-        for number in range(first, first + runs)
-    ]
 
 
 def _joined(bounds: tuple[Array, Array], cells: Integers) -> tuple[Array, Array]:

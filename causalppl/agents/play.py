@@ -1,19 +1,24 @@
 """Many runs of an agent in an environment, and what came of them."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from causalppl.agents.agent import Agent, Integers, Transition
 from causalppl.agents.record import Record, Tally
-from causalppl.envs import SCMEnv
+from causalppl.data import Table
+from causalppl.envs import SCMEnv, SequentialSCMEnv
 from causalppl.exceptions import DataError
 from causalppl.inference.progress import is_shown, progress_bar
 from causalppl.parallel import parallel_map
 from causalppl.seeding import checked_seed
 
-__all__ = ["run"]
+__all__ = ["Job", "play_blocks", "run", "run_seeds", "stacked"]
+
+Job: TypeAlias = tuple[int, int]
+"""The number of the first of some runs, and how many there are."""
 
 
 def run(
@@ -62,37 +67,62 @@ def run(
     if steps < 1 or runs < 1:
         raise DataError(f"steps is {steps} and runs is {runs}; expected at least 1 of each")
     used = checked_seed(seed)
+
+    def play(job: Job, shown: bool | None) -> Tally:
+        return _play(agent, env, steps, job, used, natural_rows, shown)
+
+    tally = play_blocks(play, agent, env, runs, num_workers=num_workers, progress=progress)
+    return tally.record(runs, name=agent.name, seed=used)
+
+
+def play_blocks(
+    play: Callable[[Job, bool | None], Tally],
+    agent: Agent,
+    env: SCMEnv | SequentialSCMEnv,
+    runs: int,
+    *,
+    num_workers: int,
+    progress: bool | None,
+) -> Tally:
+    """Play runs in whole blocks, in this process or in several.
+
+    Args:
+        play: Plays some runs: called with the first and their number, and whether to show progress.
+        agent: Who plays; says how many runs share a random stream.
+        env: Where; says whether each run has its own.
+        runs: How many runs.
+        num_workers: Number of processes.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        What came of at least ``runs`` runs.
+    """
     block = max(agent.block, 1 if env.has_streams else _ENVS_WITHOUT_STREAMS)
     padded = -(-runs // block) * block
     share = -(-padded // (block * num_workers)) * block
-    firsts = range(0, padded, share)
+    jobs = [(first, min(share, padded - first)) for first in range(0, padded, share)]
     if num_workers == 1:
-        tallies = [_play(agent, env, steps, share, 0, used, natural_rows, progress)]
-    else:
-        jobs = [(first, min(share, padded - first)) for first in firsts]
-        tallies = parallel_map(
-            lambda job: _play(agent, env, steps, job[1], job[0], used, natural_rows, False),
-            jobs,
-            num_workers=num_workers,
-            progress=progress,
-        )
-    return Tally.joined(tallies).record(runs, name=agent.name, seed=used)
+        return play(jobs[0], progress)
+    tallies = parallel_map(
+        lambda job: play(job, False), jobs, num_workers=num_workers, progress=progress
+    )
+    return Tally.joined(tallies)
 
 
 def _play(
     agent: Agent,
     env: SCMEnv,
     steps: int,
-    runs: int,
-    first: int,
+    job: Job,
     seed: int,
     natural_rows: int,
     progress: bool | None,
 ) -> Tally:
-    seeds = _seeds(seed, first, runs)
+    first, runs = job
+    seeds = run_seeds(seed, first, runs)
     player = agent.start(runs, seed=seed, first_run=first)
     if natural_rows:
-        player.observe(_logs(env, seeds, natural_rows))
+        player.observe(stacked([env.see(natural_rows, seed=each % 2**63) for each in seeds]))
     envs = env.vector(runs)
     observation, _ = envs.reset(seed=seeds if env.has_streams else seeds[0])
     places = _places(agent, env) if env.choices.is_finite else None
@@ -131,7 +161,7 @@ def _places(agent: Agent, env: SCMEnv) -> Integers:
     return np.array(found, dtype=np.int64)
 
 
-def _seeds(seed: int, first: int, runs: int) -> list[int]:
+def run_seeds(seed: int, first: int, runs: int) -> list[int]:
     """One seed for the environment of each run, by its number alone."""
     return [
         int(np.random.SeedSequence(seed, spawn_key=(0, number)).generate_state(1, np.uint64)[0])
@@ -139,6 +169,6 @@ def _seeds(seed: int, first: int, runs: int) -> list[int]:
     ]
 
 
-def _logs(env: SCMEnv, seeds: list[int], rows: int) -> dict[str, Any]:
-    tables = [env.see(rows, seed=seed % 2**63) for seed in seeds]
-    return {name: np.stack([table[name].numpy() for table in tables]) for name in tables[0]}
+def stacked(logs: Sequence[Table]) -> dict[str, NDArray[Any]]:
+    """Put the logs of runs side by side: by name, shape ``(runs, rows)``."""
+    return {name: np.stack([log[name].numpy() for log in logs]) for name in logs[0]}

@@ -147,7 +147,12 @@ def four_arm_regret(runs: int, *, with_trials: bool):
 
 @pytest.mark.slow
 def test_experiments_help_in_the_four_arm_casino():
-    """They are worth about 8, with a standard error of 2.5: a false alarm in 1 of 200."""
-    without, with_trials = (four_arm_regret(128, with_trials=used) for used in (False, True))
-    assert with_trials.mean() < without.mean()
-    assert with_trials.mean() < 70
+    """It is 58.9 +- .7 in 1,024 runs; without experiments 65.4, and 65.5 +- 1.3 was to be beaten.
+
+    The mean of 512 runs has a standard error of .9: a false alarm in less than 1 of 100.
+    """
+    runs = 512
+    without, with_trials = (four_arm_regret(runs, with_trials=used) for used in (False, True))
+    assert with_trials.mean() + with_trials.std() / np.sqrt(runs) < 62
+    worth = without - with_trials
+    assert worth.mean() > 2 * worth.std() / np.sqrt(runs)

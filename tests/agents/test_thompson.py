@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from causalppl.agents import (
+    Engine,
     LatentClasses,
     LinearGaussian,
     Record,
@@ -229,3 +230,13 @@ def test_trials_do_not_show_what_was_intended() -> None:
     agent = agent.start(seed=0)
     with pytest.raises(DataError, match="nothing is said of X@natural"):
         agent.observe({"X": [0, 1], "Y": [0, 1]}, do=["X"])
+
+
+@pytest.mark.parametrize("engine", [LatentClasses(), LinearGaussian()], ids=["classes", "linear"])
+def test_missing_values_are_named(engine: Engine) -> None:
+    agent = ThompsonSampling(ADMG.parse("X -> Y"), [{"X": 0}, {"X": 1}], "Y", engine=engine)
+    agent = agent.start(seed=0)
+    with pytest.raises(DataError, match="Y has a missing or infinite value"):
+        agent.observe({"X": [0.0, 1.0], "Y": [np.nan, 1.0]})
+    with pytest.raises(DataError, match="Y has a missing or infinite value"):
+        agent.update(Transition(0, 1.0, {"X": 0, "Y": np.nan}))
