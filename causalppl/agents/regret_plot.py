@@ -1,11 +1,11 @@
 """Mean cumulative regret of agents over steps."""
 
-import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from causalppl.agents.record import Record
-from causalppl.exceptions import DataError, MissingExtraError
+from causalppl.estimation.estimate_plot import pyplot
+from causalppl.exceptions import DataError
 
 __all__ = ["regret"]
 
@@ -47,7 +47,7 @@ def regret(
     if not records:
         raise DataError("there is no record to draw; expected at least one")
     if ax is None:
-        _, ax = _pyplot().subplots(figsize=(6.4, 4))
+        _, ax = pyplot().subplots(figsize=(6.4, 4))
     for label, record in records.items():
         found = record.mean_regret()
         steps, mean, error = found["step"].values, found["mean"].values, found["se"].values
@@ -61,13 +61,3 @@ def regret(
     ax.set_ylabel("cumulative regret")
     ax.legend(frameon=False)
     return ax
-
-
-def _pyplot() -> Any:
-    try:
-        return importlib.import_module("matplotlib.pyplot")
-    except ImportError:
-        raise MissingExtraError(
-            "drawing needs matplotlib, which is not installed; install it with "
-            "pip install 'causalppl[plots]'"
-        ) from None

@@ -9,7 +9,7 @@ from causalppl.exceptions import MissingExtraError
 if TYPE_CHECKING:
     from causalppl.estimation.estimate import Estimate
 
-__all__ = ["draw_intervals"]
+__all__ = ["draw_intervals", "pyplot"]
 
 
 def draw_intervals(estimate: "Estimate", ax: Any, prob: float) -> Any:
@@ -27,7 +27,7 @@ def draw_intervals(estimate: "Estimate", ax: Any, prob: float) -> Any:
         MissingExtraError: matplotlib is not installed.
     """
     if ax is None:
-        _, ax = _pyplot().subplots(figsize=(6, 1.2 + 0.3 * max(estimate.values.size, 1)))
+        _, ax = pyplot().subplots(figsize=(6, 1.2 + 0.3 * max(estimate.values.size, 1)))
     low, high = (end.reshape(-1) for end in estimate.interval(prob))
     values = estimate.values.reshape(-1)
     places = list(range(values.size))
@@ -48,7 +48,12 @@ def _labels(estimate: "Estimate") -> list[str]:
     ]
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """Return ``matplotlib.pyplot``.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     try:
         return importlib.import_module("matplotlib.pyplot")
     except ImportError:

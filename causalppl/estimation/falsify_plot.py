@@ -1,9 +1,8 @@
 """The picture of a falsification: which constraints hold, which do not, and how clearly."""
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from causalppl.exceptions import MissingExtraError
+from causalppl.estimation.estimate_plot import pyplot
 
 if TYPE_CHECKING:
     from causalppl.estimation.falsification import Falsification
@@ -30,7 +29,7 @@ def draw_p_values(report: "Falsification", ax: Any) -> Any:
     checks = sorted(report.checks, key=lambda check: check.result.p_value)
     shown = checks[:MOST]
     if ax is None:
-        _, ax = _pyplot().subplots(
+        _, ax = pyplot().subplots(
             figsize=(7, 1.6 + 0.28 * max(len(shown), 1)), layout="constrained"
         )
     places = range(len(shown))
@@ -62,13 +61,3 @@ def _title(report: "Falsification", hidden: int) -> str:
     notes = [f"{hidden} larger p-values not drawn"] if hidden else []
     notes += [f"{len(report.skipped)} not tested"] if report.skipped else []
     return "; ".join([verdict, *notes])
-
-
-def _pyplot() -> Any:
-    try:
-        return importlib.import_module("matplotlib.pyplot")
-    except ImportError:
-        raise MissingExtraError(
-            "drawing needs matplotlib, which is not installed; install it with "
-            "pip install 'causalppl[plots]'"
-        ) from None

@@ -1,11 +1,11 @@
 """The picture of a refutation: the estimates that each check made, beside the one it tries."""
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causalppl.exceptions import DataError, MissingExtraError
+from causalppl.estimation.estimate_plot import pyplot
+from causalppl.exceptions import DataError
 
 if TYPE_CHECKING:
     from causalppl.estimation.refute import Refutation
@@ -33,7 +33,7 @@ def draw_checks(refutation: "Refutation", ax: Any) -> Any:
     if not shown:
         raise DataError("no check made an estimate, so there is nothing to draw; see summary()")
     if ax is None:
-        _, ax = _pyplot().subplots(figsize=(7, 1.2 + 0.4 * len(shown)))
+        _, ax = pyplot().subplots(figsize=(7, 1.2 + 0.4 * len(shown)))
     estimate = refutation.estimate
     ax.axvline(0.0, color="0.8", linestyle=":")
     ax.axvline(float(estimate), color="0.3", linestyle="--")
@@ -48,13 +48,3 @@ def draw_checks(refutation: "Refutation", ax: Any) -> Any:
     ax.set_xlabel("estimates from changed data; dashed, with its 95 % interval: the estimate")
     ax.set_title(str(estimate.query))
     return ax
-
-
-def _pyplot() -> Any:
-    try:
-        return importlib.import_module("matplotlib.pyplot")
-    except ImportError:
-        raise MissingExtraError(
-            "drawing needs matplotlib, which is not installed; install it with "
-            "pip install 'causalppl[plots]'"
-        ) from None
