@@ -12,13 +12,12 @@ from causalppl.data import Factor
 from causalppl.estimation.contingency import Contingency, find_not_discrete
 from causalppl.estimation.dirichlet_laws import (
     LeafTables,
-    Scope,
-    draw_law,
     fitted_policy,
-    leaf_source,
+    leaf_table,
     observed_law,
     plan_scopes,
 )
+from causalppl.estimation.drawn_chain import Chain, Scope
 from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.estimator import Estimator, Problem
 from causalppl.estimation.exact import expectation, is_number
@@ -224,15 +223,14 @@ class _Posterior:
         return np.concatenate(found)
 
     def _drawn(self, concentration: float, count: int, rng: np.random.Generator) -> Tensor:
-        leaf = leaf_source(
-            self.scopes, lambda scope: draw_law(scope, self.data, concentration, count, rng)
-        )
-        return self._answer(self._tables(leaf), count)
+        leaves: dict[Probability, Factor] = {}
+        for scope in dict.fromkeys(self.scopes.values()):
+            own = [leaf for leaf, used in self.scopes.items() if used == scope]
+            leaves |= Chain(scope, self.data, concentration).draw_leaves(own, count, rng)
+        return self._answer(self._tables(leaves.__getitem__), count)
 
     def _observed(self, node: Probability) -> Factor:
-        return leaf_source({node: self.scopes[node]}, lambda scope: observed_law(scope, self.data))(
-            node
-        )
+        return leaf_table(node, observed_law(self.scopes[node], self.data))
 
     def _tables(self, leaf: Callable[[Probability], Factor]) -> LeafTables:
         return LeafTables({}, self.policies, data=self.data, leaf=leaf)

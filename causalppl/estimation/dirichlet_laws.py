@@ -1,16 +1,16 @@
-"""Laws of discrete data, drawn from Dirichlet posteriors: one law for each draw and source."""
+"""Which laws a formula on discrete data needs, and the formula on draws of them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import networkx as nx
-import numpy as np
 import torch
 from torch import Tensor
 
 from causalppl.data import Factor
-from causalppl.estimation.contingency import Array, Contingency, leaves_by_source
-from causalppl.estimation.exact import SourceKey, Tables, plan_law
+from causalppl.estimation.contingency import Contingency, leaves_by_source
+from causalppl.estimation.drawn_chain import Scope
+from causalppl.estimation.exact import Tables, plan_law
 from causalppl.exceptions import AssumptionError, DataError
 from causalppl.identification import Estimand
 from causalppl.identification.expression import Probability, Symbol, walk
@@ -18,35 +18,15 @@ from causalppl.queries import Value
 
 __all__ = [
     "LeafTables",
-    "Scope",
-    "draw_law",
     "fitted_policy",
-    "leaf_source",
+    "leaf_table",
     "observed_law",
     "plan_scopes",
 ]
 
 _DRAWN_WHOLE = 2**12  # cells of a source's columns that are drawn as one law
 MOST_CELLS = 2**16
-_FLOOR = 1e-12  # keeps what is never seen possible, where a draw would underflow to zero
 _FAINT = 1e-9  # the prior's weight in the observed law, which has to be positive
-
-
-@dataclass(frozen=True)
-class Scope:
-    """Variables of one source whose law is drawn as one.
-
-    Attributes:
-        source: Where they were seen.
-        do: Those that the source sets.
-        names: The others, causes first.
-        contrasted: Those that the formula conditions on at a fixed or an open value.
-    """
-
-    source: SourceKey
-    do: tuple[str, ...]
-    names: tuple[str, ...]
-    contrasted: frozenset[str] = frozenset()
 
 
 def plan_scopes(estimand: Estimand, data: Contingency) -> dict[Probability, Scope]:
@@ -100,74 +80,6 @@ def _groups(leaves: Sequence[Probability], data: Contingency) -> list[list[Proba
                 links.add_edge(i, j)
     parts = sorted(sorted(part) for part in nx.strongly_connected_components(links))
     return [[leaves[i] for i in part] for part in parts]
-
-
-def draw_law(
-    scope: Scope, data: Contingency, concentration: float, num_draws: int, rng: np.random.Generator
-) -> Factor:
-    """Draw joint laws of a scope's variables from the posterior; nowhere zero.
-
-    The law is drawn along the chain of its variables, causes first, each given all before it, so
-    that every conditional law exists in every draw.
-
-    - The prior of a conditional law has ``concentration`` pseudo-rows, divided by the number of
-      strata of what stands before: it weighs as much as so many rows, however many cells there are
-      (Buntine's prior, BDeu).
-    - What the pseudo-rows look like is unknown too: it is drawn once for all strata of a variable
-      that agree in what the formula contrasts, from a Dirichlet law of total weight one. So strata
-      without rows do not average out, and what rests on them is as uncertain as it should be.
-    - A stratum of n rows counts as n - 2, see `spread_rows`.
-
-    Returns:
-        A factor over ``(*do, *names)`` with one batch axis, ``(num_draws,)``; it sums to one for
-        each value of ``do``.
-
-    References:
-        Buntine (1991), Theory refinement on Bayesian networks; Heckerman, Geiger and Chickering
-        (1995), Learning Bayesian networks.
-    """
-    names = (*scope.do, *scope.names)
-    counts = data.counts(scope.source, names)
-    joint: Array = np.ones((num_draws, *counts.shape[: len(scope.do)]))
-    for place in range(len(scope.do), counts.ndim):
-        table = counts.sum(axis=tuple(range(place + 1, counts.ndim)))
-        rows = table.sum(axis=-1, keepdims=True)
-        table = table * (spread_rows(rows) / np.maximum(rows, 1e-9))
-        size, strata = counts.shape[place], data.cells(scope.names[: place - len(scope.do)])
-        apart = [len(data.states[n]) if n in scope.contrasted else 1 for n in names[:place]]
-        base = rng.dirichlet(np.full(size, 1 / size), (num_draws, *apart)).clip(1e-6)
-        joint = joint[..., None] * _dirichlet(table + base * (concentration / strata), rng)
-    return Factor(names, torch.from_numpy(joint), {name: data.states[name] for name in names})
-
-
-def spread_rows(rows: Array) -> Array:
-    """As how many rows to count a stratum's rows, so that its law spreads as it should.
-
-    On average over samples, the posterior of n rows has (n - 1) / (n + 1) of the variance that
-    frequencies have from sample to sample; over many thin strata that adds up to intervals that
-    are too short. The posterior of n - 2 rows with the same frequencies has all of it; at less
-    than four rows, half of them count, and `missing_spread` is what is still missing.
-    """
-    return np.asarray(np.maximum(rows - 2, rows / 2))
-
-
-def missing_spread(rows: Array) -> Array:
-    """Return which share of a stratum's sampling variance its posterior lacks on average."""
-    return np.asarray(np.clip(1 - (rows - 1) / (spread_rows(rows) + 1), 0, 1))
-
-
-def _dirichlet(shape: Array, rng: np.random.Generator) -> Array:
-    """Draw from Dirichlet laws along the last axis; small shapes underflow, so in logarithms."""
-    if shape.min(initial=1.0) >= 1:
-        law = rng.standard_gamma(shape)
-    else:
-        # Gamma(a) is Gamma(a + 1) times uniform ** (1 / a) (Marsaglia and Tsang, 2000)
-        drawn = np.log(rng.standard_gamma(shape + 1))
-        drawn -= rng.standard_exponential(shape.shape) / shape
-        law = np.exp(drawn - drawn.max(axis=-1, keepdims=True))
-    law *= (1 - _FLOOR) / law.sum(axis=-1, keepdims=True)
-    law += _FLOOR / shape.shape[-1]
-    return np.asarray(law)
 
 
 def observed_law(scope: Scope, data: Contingency) -> Factor:
@@ -238,16 +150,6 @@ def leaf_table(node: Probability, law: Factor) -> Factor:
         return joint
     total = joint.marginalise(outcomes)._spread(tuple(names))
     return Factor(joint.names, joint.values / total, joint.states)
-
-
-def leaf_source(
-    scopes: Mapping[Probability, Scope], law_of: Callable[[Scope], Factor]
-) -> Callable[[Probability], Factor]:
-    """Return what gives each leaf its table, drawing each scope's law once."""
-    laws: dict[Scope, Factor] = {}
-    for scope in dict.fromkeys(scopes.values()):
-        laws[scope] = law_of(scope)
-    return lambda node: leaf_table(node, laws[scopes[node]])
 
 
 def fitted_policy(name: str, law: Factor, states: Mapping[str, tuple[Value, ...]]) -> Factor:

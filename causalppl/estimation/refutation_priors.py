@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from causalppl.estimation.contingency import Contingency
 from causalppl.estimation.dirichlet import Dirichlet
-from causalppl.estimation.dirichlet_laws import Scope, draw_law, plan_scopes
+from causalppl.estimation.dirichlet_laws import plan_scopes
+from causalppl.estimation.drawn_chain import Chain, Scope
 from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.refutation_check import (
     Check,
@@ -120,7 +121,8 @@ class PosteriorPredictive(Check):
     ) -> tuple[Array, Array]:
         """Distance of the observed and of drawn counts from each law, ``(draws,)`` each."""
         counts = data.counts(scope.source, (*scope.do, *scope.names))
-        law: Any = draw_law(scope, data, concentration, self.num_draws, rng).values.numpy()
+        chain = Chain(scope, data, concentration)
+        law: Any = chain.draw_joint(self.num_draws, rng).values.numpy()
         settings = int(np.prod(counts.shape[: len(scope.do)], dtype=int))
         counts = counts.reshape(settings, -1)
         law = law.reshape(self.num_draws, settings, -1)

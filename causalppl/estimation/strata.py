@@ -9,7 +9,7 @@ from torch import Tensor
 
 from causalppl.data import Factor
 from causalppl.estimation.contingency import Array, Contingency
-from causalppl.estimation.dirichlet_laws import missing_spread
+from causalppl.estimation.drawn_chain import missing_spread
 from causalppl.identification.expression import Probability, Symbol
 
 __all__ = ["Reliance", "find_reliance"]

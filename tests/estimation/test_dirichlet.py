@@ -19,7 +19,7 @@ from causalppl.data import Factor, load_kidney_stones, load_ucb_admissions
 from causalppl.estimation import SourceKey
 from causalppl.estimation.contingency import columns_by_source
 from causalppl.estimation.dirichlet import Dirichlet
-from causalppl.estimation.dirichlet_laws import missing_spread, spread_rows
+from causalppl.estimation.drawn_chain import missing_spread, spread_rows
 from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.from_data import estimate
 from causalppl.exceptions import (
