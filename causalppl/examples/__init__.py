@@ -4,6 +4,8 @@
 name                          what it does                                paper
 ============================  ==========================================  =========================
 `Example`                     a model, a question and its known answer    -
+`back_door`, `front_door`,    textbook programs: kidney stones, smoking   Pearl (2009)
+`bow`, `instrument`           and tar, a hidden cause, a trial
 `smoking_cessation`           quitting smoking and weight gain, real      Hernán and Robins (2020)
                               data
 `BanditProblem`               a program, a reward, and what may be set    -
@@ -48,6 +50,7 @@ from causalppl.examples.bandits import (
     scm_mab_task_3,
     scm_mab_xyzw,
 )
+from causalppl.examples.classics import back_door, bow, front_door, instrument
 from causalppl.examples.example import Example
 from causalppl.examples.gridworld import Gridworld, confounded_gridworld
 from causalppl.examples.more_bandits import (
@@ -77,13 +80,17 @@ __all__ = [
     "OptimisationProblem",
     "SequentialProblem",
     "Stage",
+    "back_door",
+    "bow",
     "complete_graph",
     "confounded_chain_bandit",
     "confounded_dtr",
     "confounded_gridworld",
     "four_arm_casino",
+    "front_door",
     "front_door_bandit",
     "greedy_casino",
+    "instrument",
     "linear_gaussian_population",
     "paradoxical_switching",
     "parallel_bandit",
