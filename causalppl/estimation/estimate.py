@@ -1,6 +1,6 @@
 """What an estimator returns: a number or a table of numbers, how sure, and on what it rests."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Real
@@ -51,6 +51,7 @@ class Estimate:
         problem: What the estimator was given; set by ``estimate``, so that an estimate can be
             refuted.
         estimator: The estimator; likewise.
+        ends: Computes the ends of the interval at a probability, where the method has its own.
 
     Example:
         >>> estimate = Estimate(
@@ -76,6 +77,7 @@ class Estimate:
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     problem: "Problem | None" = None
     estimator: "Estimator | None" = None
+    ends: Callable[[float], tuple[Any, Any]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "values", np.asarray(self.values, dtype=float))
@@ -148,7 +150,9 @@ class Estimate:
     def interval(self, prob: float = 0.95) -> tuple[Array, Array]:
         """Return the ends of the central interval, each shaped like ``values``.
 
-        Quantiles of the draws where there are any, else the normal limit.
+        The method's own ends where it has them, quantiles of the draws where there are any, else
+        the normal limit. Of a probability, the interval is cut to [0, 1], which takes no true
+        value out of it.
 
         Args:
             prob: The probability that the interval is meant to hold.
@@ -160,11 +164,23 @@ class Estimate:
             raise DataError(f"{self.method} gave neither errors nor draws; there is no interval")
         if not isinstance(prob, Real) or not 0 < prob < 1:
             raise DataError(f"prob is {prob!r}; expected a number between 0 and 1, such as 0.95")
+        low, high = self._uncut(float(prob))
+        if self._is_probability:
+            low, high = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+        return np.asarray(low), np.asarray(high)
+
+    def _uncut(self, prob: float) -> tuple[Any, Any]:
+        if self.ends is not None:
+            return self.ends(prob)
         if self.draws is not None:
             low, high = np.quantile(self.draws, [(1 - prob) / 2, (1 + prob) / 2], axis=0)
-            return np.asarray(low), np.asarray(high)
+            return low, high
         half = ndtri((1 + prob) / 2) * self.standard_error
-        return np.asarray(self.values - half), np.asarray(self.values + half)
+        return self.values - half, self.values + half
+
+    @property
+    def _is_probability(self) -> bool:
+        return self.query.kind in ("P", "PN", "PS", "PNS")
 
     def summary(self, prob: float = 0.95) -> "pd.DataFrame":
         """Return a table: a row for each open value, with the estimate, its error and interval."""
@@ -201,8 +217,17 @@ class Estimate:
         )
         worth = f", worth {self.ess:,.0f} equally weighted ones" if self.ess is not None else ""
         rests = f" It rests on: {'; '.join(self.assumptions)}." if self.assumptions else ""
-        notes = "".join(f" {self._sentence(note)}" for note in self.notes)
+        notes = "".join(f" {self._sentence(note)}" for note in (*self.notes, *self._cut(prob)))
         return f"{found} (by {self._by()}, {rows}{worth}).{rests}{notes}"
+
+    def _cut(self, prob: float) -> tuple[str, ...]:
+        """Say where an interval, or an estimate, would leave what probabilities can be."""
+        low, high = self._uncut(prob)
+        if not self._is_probability or (np.min(low) >= 0 and np.max(high) <= 1):
+            return ()
+        is_outside = self.values.min() < 0 or self.values.max() > 1
+        what = "an estimate lies outside, and its interval" if is_outside else "the interval"
+        return (f"{what} is cut to 0 to 1, where probabilities lie",)
 
     def _told(self, low: Array, high: Array) -> str:
         """List each value with its interval."""

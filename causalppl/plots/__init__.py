@@ -4,9 +4,28 @@ Every function draws on the axes it is given, or on a new figure, and returns th
 
 | name | what it draws | paper |
 |---|---|---|
+| `graph` | a diagram or a program, with interventions marked | - |
+| `worlds` | the factual world and others that share its noise | Balke and Pearl (1994) |
+| `effects` | answers side by side: estimates, posteriors, bounds | - |
+| `against_naive` | the posterior of an effect, and naive answers | - |
+| `unit_worlds` | one unit in several worlds | - |
 | `regret` | mean cumulative regret of agents, with its interval | - |
+| `khat` | which units' weights can be trusted | Vehtari et al. (2024) |
+| `elbo` | how a fit converged | - |
 """
 
 from causalppl.agents.regret_plot import regret
+from causalppl.plots.diagrams import graph, worlds
+from causalppl.plots.effects import effects
+from causalppl.plots.posteriors import against_naive, elbo, khat, unit_worlds
 
-__all__ = ["regret"]
+__all__ = [
+    "against_naive",
+    "effects",
+    "elbo",
+    "graph",
+    "khat",
+    "regret",
+    "unit_worlds",
+    "worlds",
+]

@@ -20,7 +20,8 @@ ATE = Contrast.parse("ATE(X -> Y)")
 
 
 def number(**options: object) -> Estimate:
-    return Estimate(ATE, "by hand", np.array(2.0), **{"error": np.array(0.5), **options})
+    given = {"values": np.array(2.0), "error": np.array(0.5), **options}
+    return Estimate(ATE, "by hand", **given)
 
 
 def table() -> Estimate:
@@ -42,6 +43,32 @@ def test_an_error_gives_a_normal_interval(prob: float) -> None:
     low, high = number().interval(prob)
     assert norm.cdf(high, 2, 0.5) - norm.cdf(low, 2, 0.5) == pytest.approx(prob)
     assert (low + high) / 2 == pytest.approx(2)
+
+
+@pytest.mark.parametrize("text", ["P(Y=1 | do(X=1))", "PNS(X -> Y)", "E[Y | do(X=1)]"])
+def test_an_interval_of_a_probability_stays_between_0_and_1(text: str) -> None:
+    asked = Contrast.parse(text) if text.startswith("PNS") else Query.parse(text)
+    found = replace(number(error=np.array(0.02)), query=asked, values=np.array(0.97))
+    drawn = np.random.default_rng(0).normal(0.97, 0.02, 999)
+    for one in (found, replace(found, error=None, draws=drawn)):
+        low, high = one.interval()
+        is_free = text.startswith("E")
+        assert low == pytest.approx(0.931, abs=0.005)
+        assert (high == 1) != is_free
+        assert ("cut to 0 to 1" in one.interpret()) != is_free
+        assert float(one) == 0.97
+    beyond = replace(found, query=Query.parse("P(Y=1 | do(X=1))"), values=np.array(1.2))
+    assert beyond.interval() == (1.0, 1.0)
+    assert "an estimate lies outside" in beyond.interpret().lower()
+    inner = replace(found, values=np.array(0.5))
+    assert inner.interval() == number(error=np.array(0.02), values=np.array(0.5)).interval()
+    assert "cut" not in inner.interpret()
+
+
+def test_a_method_may_have_ends_of_its_own() -> None:
+    found = replace(number(), ends=lambda prob: (2 - prob, 2 + 2 * prob))
+    assert found.interval(0.5) == (1.5, 3.0)
+    assert found.at().interval(0.5) == (1.5, 3.0)
 
 
 def test_draws_give_quantiles_and_errors() -> None:

@@ -1,0 +1,114 @@
+"""Pictures show what they are given, on the axes they are given."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from causalppl import Contrast, Estimate, Posterior, examples, infer, plots
+from causalppl.bounds import Bounds
+from causalppl.exceptions import DataError, GraphError
+from causalppl.inference.laws import NormalLaw
+
+EFFECT = Contrast.parse("ATE(X -> Y)")
+
+
+@pytest.fixture
+def ax() -> Any:
+    return Figure().subplots()
+
+
+def lines_at(ax: Any) -> list[float]:
+    """Heights of all horizontal lines."""
+    return [segment[0, 1] for c in ax.collections for segment in c.get_segments()]
+
+
+def test_answers_of_all_kinds_stand_side_by_side(ax: Any) -> None:
+    answers: dict[str, Any] = {
+        "adjusted": Estimate(EFFECT, "hand", np.array(2.0), error=np.array(0.5)),
+        "bounds": Bounds(EFFECT, "hand", np.array(1.0), np.array(3.0)),
+        "program": infer(examples.instrument().scm, "ATE(X -> Y)"),
+        "crude": 3.5,
+    }
+    assert plots.effects(answers, truth=2.1, ax=ax) is ax
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(answers)
+    assert sorted(set(lines_at(ax))) == [0, 1]
+    points = [tuple(line.get_xydata()[0]) for line in ax.lines if line.get_marker() == "o"]
+    assert points == [(2.0, 0.0), (pytest.approx(0.3), 2.0), (3.5, 3.0)]
+
+
+def test_bounds_have_a_thick_bar_and_thin_sampling_error(ax: Any) -> None:
+    found = Bounds(EFFECT, "hand", np.array(0.0), np.array(1.0), error=np.array([0.1, 0.2]))
+    plots.effects({"bounds": found}, ax=ax)
+    thin, thick = (c.get_segments()[0][:, 0] for c in ax.collections)
+    assert thick.tolist() == [0.0, 1.0]
+    assert thin.tolist() == pytest.approx([-0.196, 1.392], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ({}, "at least one"),
+        ({"a": "text"}, "expected an Estimate"),
+        ({"a": Estimate(EFFECT, "hand", np.zeros(2), {"Z": (0, 1)}, np.ones(2))}, "use at"),
+    ],
+)
+def test_what_is_no_single_answer_is_refused(answers: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        plots.effects(answers)
+
+
+def test_a_program_shows_its_latent_causes_and_what_is_set(ax: Any) -> None:
+    scm = examples.front_door().scm
+    plots.graph(scm, do="X", ax=ax)
+    assert ax.get_title() == "do(X)"
+    with pytest.raises(GraphError, match="W"):
+        plots.graph(scm, do="W")
+
+
+def test_worlds_are_drawn_as_a_twin_network(ax: Any) -> None:
+    plots.worlds(examples.back_door().scm, {"x0": {"X": 0}, "x1": {"X": 1}}, ax=ax)
+    assert ax.get_title() == "x0: do(X=0); x1: do(X=1)"
+    with pytest.raises(GraphError, match="no world"):
+        plots.worlds("X -> Y", {})
+
+
+def test_naive_answers_are_drawn_beside_a_posterior(ax: Any) -> None:
+    laws = {"ATE": NormalLaw(2.0, 0.5)}
+    answer = Posterior.from_draws({}, laws=laws, is_exact=True)
+    plots.against_naive(answer, {"crude": 3.5, "other": 1.0}, ax=ax)
+    upright = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"]
+    assert upright == [3.5, 1.0]
+
+
+def test_one_unit_of_many_is_shown_in_each_world(ax: Any) -> None:
+    draws = {"Y": np.arange(12.0).reshape(1, 4, 3)}
+    answer = Posterior.from_draws(draws, dims={"Y": ("units",)})
+    plots.unit_worlds(answer, unit=2, ax=ax)
+    (mean,) = (line.get_xdata()[0] for line in ax.lines)
+    assert mean == pytest.approx(6.5)
+    with pytest.raises(DataError, match="choose one with unit="):
+        plots.unit_worlds(answer)
+    with pytest.raises(DataError, match="expected 0 to 2"):
+        plots.unit_worlds(answer, unit=3)
+
+
+def test_khat_sorts_units_by_how_far_they_can_be_trusted(ax: Any) -> None:
+    answer = Posterior.from_draws({"Y": [[0.0, 1.0]]}, diagnostics={"khat": [0.2, 0.6, 0.9, 0.1]})
+    plots.khat(answer, ax=ax)
+    shown = {line.get_label(): list(line.get_xdata()) for line in ax.lines}
+    assert shown["good"] == [0, 3]
+    assert shown["usable"] == [1]
+    assert shown["not to be trusted"] == [2]
+    with pytest.raises(DataError, match="gave no k-hat"):
+        plots.khat(Posterior.from_draws({"Y": [[0.0, 1.0]]}))
+
+
+def test_a_fit_shows_its_bound_and_the_running_mean(ax: Any) -> None:
+    plots.elbo(np.arange(100.0), ax=ax)
+    steps, smooth = ax.lines
+    assert steps.get_ydata().tolist() == list(range(100))
+    assert smooth.get_ydata()[0] == pytest.approx(24.5)
+    with pytest.raises(DataError, match="SVIFit"):
+        plots.elbo(examples.bow().scm)
