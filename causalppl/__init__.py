@@ -22,6 +22,7 @@ name                        what it does
 ``estimate_iv``             an effect through instruments
 ``unit_effects``            the effect of each unit, given all that is known of it
 ``policy_value``            what a policy would have earned, from the log of another one
+``bound``, ``Bounds``       an interval, where there is no formula
 ``infer``                   answer a query with a model
 ``map_units``               counterfactuals of each unit, for files of any size
 ``fit``                     infer a model's parameters from data
@@ -36,6 +37,7 @@ name                        what it does
 ==========================  ============================================================
 """
 
+from causalppl.bounds import Bounds, bound
 from causalppl.estimation import (
     Estimate,
     estimate,
@@ -72,6 +74,7 @@ __all__ = [
     "NUTS",
     "SCM",
     "Amortised",
+    "Bounds",
     "ClosedForm",
     "Contrast",
     "Domain",
@@ -89,6 +92,7 @@ __all__ = [
     "Shift",
     "Variational",
     "World",
+    "bound",
     "do",
     "estimate",
     "estimate_iv",

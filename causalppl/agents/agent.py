@@ -53,6 +53,7 @@ class Agent(ABC):
     `start` and the end, `act` and `update` take turns, and `observe` may be called at any time.
 
     Attributes:
+        name: What records and plots call it; see `named`.
         runs: How many runs are played at once; None in a single one, in which actions and rewards
             are plain numbers.
         block: How many runs share a random stream. Run k of a seed is the same in whatever company
@@ -70,10 +71,28 @@ class Agent(ABC):
     """
 
     block: ClassVar[int] = 1
-    name: ClassVar[str]
+    name: str
     _state: ClassVar[tuple[str, ...]] = ()
+    _num_actions: int | None = None  # where actions are numbers from 0: how many there are
+    _task: str = ""  # what a state must agree on with who goes on from it
     runs: int | None = None
     _rngs: list[np.random.Generator]
+
+    def __repr__(self) -> str:
+        arms = "" if self._num_actions is None else f", {self._num_actions} arms"
+        return f"<{type(self).__name__}: {self.name}{arms}>"
+
+    def named(self, name: str) -> Self:
+        """Return the same agent under another name, by which records can be told apart.
+
+        Example:
+            >>> from causalppl.agents import UniformAgent
+            >>> UniformAgent([{"X": 0}, {"X": 1}]).named("two arms").name
+            'two arms'
+        """
+        found = copy.copy(self)
+        found.name = name
+        return found
 
     def start(
         self, runs: int | None = None, *, seed: int | None = None, first_run: int = 0
@@ -118,12 +137,15 @@ class Agent(ABC):
 
         Raises:
             AssumptionError: The agent was not started.
-            DataError: A reward is outside the range that the agent can take.
+            DataError: An action is none of the arms, there is not one of all for each run, or a
+                reward is outside the range that the agent can take.
         """
         self._check_started()
         if self.runs is None:
             parts = {name: _batched(part) for name, part in vars(transition).items()}
             transition = Transition(**parts)
+        if self._num_actions is not None:
+            self._check_actions(transition)
         self._learn(transition)
 
     def recommend(self, observation: Any = None) -> Any:
@@ -138,34 +160,37 @@ class Agent(ABC):
         Args:
             log: Columns by name: the same rows for all runs, shape ``(rows,)``, or rows of their
                 own, shape ``(runs, rows)``; a frame, or a mapping.
-            do: The variables that were set from outside in these rows; else they are natural.
+            do: The variables that were set from outside in these rows; else they are natural. One
+                name alone is that variable.
 
         Raises:
             AssumptionError: The agent was not started, or cannot use such data.
         """
         self._check_started()
-        self._read(log, tuple(do))
+        self._read(log, (do,) if isinstance(do, str) else tuple(do))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a continuation depends on, as a copy."""
         self._check_started()
         state = {name: getattr(self, name) for name in self._state}
         streams = [rng.bit_generator.state for rng in self._rngs]
-        return copy.deepcopy({"runs": self.runs, "streams": streams, **state})
+        about = {"agent": self._kind(), "runs": self.runs, "streams": streams}
+        return copy.deepcopy({**about, **state})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Self:
         """Return an agent that goes on from a state of an agent with the same description.
 
         Raises:
-            DataError: The state is of another kind of agent.
+            DataError: The state is of an agent with another description.
         """
-        expected = {"runs", "streams", *self._state}
-        if set(state) != expected:
+        expected = {"agent", "runs", "streams", *self._state}
+        if set(state) != expected or state["agent"] != self._kind():
             raise DataError(
-                f"the state has {sorted(state)}; expected that of a {type(self).__name__}, "
-                f"{sorted(expected)}"
+                f"the state is of {state.get('agent', 'no agent')}; expected that of "
+                f"{self._kind()}; load it into an agent with the same description"
             )
         copied = copy.deepcopy(dict(state))
+        del copied["agent"]
         streams = copied.pop("streams")
         found = self.start(copied["runs"], seed=0)
         found.__dict__.update(copied)
@@ -194,6 +219,21 @@ class Agent(ABC):
             f"{type(self).__name__} cannot use data that it did not choose; use an agent that "
             "holds a posterior over the model, such as ThompsonSampling"
         )
+
+    def _kind(self) -> str:
+        return f"{type(self).__name__} {self._task}".strip()
+
+    def _check_actions(self, transition: Transition) -> None:
+        chosen, runs, count = np.asarray(transition.action), self.runs or 1, self._num_actions
+        assert count is not None
+        if chosen.shape != (runs,) or np.shape(transition.reward) != (runs,):
+            raise DataError(
+                f"actions have shape {chosen.shape}, rewards {np.shape(transition.reward)}; "
+                f"expected one for each run, ({runs},)"
+            )
+        if chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= count:
+            wrong = [v for v in chosen.tolist() if type(v) is not int or not 0 <= v < count]
+            raise DataError(f"the action {wrong[0]!r} was taken; expected 0 to {count - 1}")
 
     def _check_started(self) -> None:
         if not hasattr(self, "_rngs"):

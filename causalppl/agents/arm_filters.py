@@ -1,8 +1,10 @@
 """Which arms are worth trying, by the diagram alone."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from causalppl.agents.agent import Arm
+from causalppl.agents.arm_search import is_open
 from causalppl.exceptions import QueryError
 from causalppl.graphs import ADMG
 from causalppl.identification import minimal_intervention_sets, possibly_optimal_sets
@@ -24,18 +26,19 @@ def filter_arms(
     Args:
         model: The diagram, or a program with one.
         arms: What may be set, to which values.
-        reward: The variable to be made large.
+        reward: The variable that matters.
         which: ``"all"``; ``"MIS"``, arms that set nothing in vain; or ``"POMIS"``, arms that are
             best under some mechanisms.
-        manipulable: The variables that can be set at all; all but the reward when left out. A set
-            can be best only because another cannot be set.
+        manipulable: The variables that can be set at all; those that some arm sets when left out. A
+            set can be best only because another cannot be set.
 
     Returns:
         The arms that are kept, smaller sets first, then sets in the order of the diagram, then
         values.
 
     Raises:
-        QueryError: ``which`` is none of these, or an arm sets what is not in the diagram.
+        QueryError: ``which`` is none of these, an arm sets what is not in the diagram or leaves a
+            value open, or arms would be dropped for better ones that are not there.
 
     References:
         Lee and Bareinboim (2018), Structural causal bandits: where to intervene?
@@ -50,6 +53,11 @@ def filter_arms(
     """
     graph = model.graph if isinstance(model, SCM) else model
     order = {name: place for place, name in enumerate(graph.nodes)}
+    if any(is_open(value) for arm in arms for value in arm.values()):
+        raise QueryError(
+            "an arm leaves a value open; expected numbers; CausalBayesianOptimisation filters such "
+            "arms itself, by its option sets"
+        )
     if unknown := sorted({name for arm in arms for name in arm} - set(order)):
         raise QueryError(
             f"{', '.join(unknown)} is set, but is not in the diagram; it has {', '.join(order)}"
@@ -58,9 +66,29 @@ def filter_arms(
         raise QueryError(f"which is {which!r}; expected 'all', 'MIS' or 'POMIS'")
     ordered = [{name: arm[name] for name in graph.in_order(arm)} for arm in arms]
     if which != "all":
-        find = possibly_optimal_sets if which == "POMIS" else minimal_intervention_sets
-        kept = set(find(graph, reward, manipulable=manipulable))
-        ordered = [arm for arm in ordered if frozenset(arm) in kept]
+        ordered = _worth_setting(graph, ordered, reward, which, manipulable)
     return tuple(
         sorted(ordered, key=lambda arm: (len(arm), [order[n] for n in arm], [*arm.values()]))
     )
+
+
+def _worth_setting(
+    graph: ADMG,
+    arms: list[dict[str, Any]],
+    reward: str,
+    which: str,
+    manipulable: Sequence[str] | None,
+) -> list[dict[str, Any]]:
+    find = possibly_optimal_sets if which == "POMIS" else minimal_intervention_sets
+    allowed = {name for arm in arms for name in arm} if manipulable is None else manipulable
+    sets = find(graph, reward, manipulable=graph.in_order(allowed))
+    kept = [arm for arm in arms if frozenset(arm) in sets]
+    missing = [found for found in sets if found not in map(frozenset, kept)]
+    # what is dropped is no better than the best arm of all sets, which must be there then
+    if missing and len(kept) < len(arms):
+        names = ", ".join(graph.in_order(missing[0])) or "nothing, the arm {}"
+        raise QueryError(
+            f"of the {which} one sets {names}, which no arm does: arms would be dropped for better "
+            "ones that cannot be played; add such arms, or say which='all'"
+        )
+    return kept

@@ -10,6 +10,8 @@ from causalppl.agents.agent import Agent, Arm, Array, Transition
 from causalppl.agents.arm_search import best_point, is_open
 from causalppl.agents.gp_mechanism import GPSettings, Rows
 from causalppl.agents.gp_model import DrawnModel, GPModel
+from causalppl.agents.log_columns import log_columns
+from causalppl.agents.transition_checks import ArmCheck
 from causalppl.exceptions import DataError, QueryError
 from causalppl.graphs import ADMG
 from causalppl.identification.intervention_sets import (
@@ -70,7 +72,7 @@ class CausalBayesianOptimisation(Agent):
         ['X', 'Z', 'set']
     """
 
-    name: ClassVar[str] = "causal Bayesian optimisation"
+    name = "causal Bayesian optimisation"
     _state: ClassVar[tuple[str, ...]] = ("memories",)
 
     def __init__(
@@ -96,6 +98,7 @@ class CausalBayesianOptimisation(Agent):
             self.graph, reward, self.bounds, names, settings or GPSettings(), num_particles
         )
         self.memories: list[_Memory]
+        self._task = f"for {reward} in {self.graph}, with the arms {self.arms}"
 
     @classmethod
     def for_env(cls, env: "SCMEnv", **options: Any) -> Self:
@@ -121,15 +124,21 @@ class CausalBayesianOptimisation(Agent):
         return self._actions(chosen)
 
     def _learn(self, transition: Transition) -> None:
-        arms = np.asarray(transition.action.get(WHICH, np.zeros(len(self.memories))), dtype=int)
+        arms = np.asarray(transition.action.get(WHICH, np.zeros(len(self.memories), dtype=int)))
+        if arms.dtype.kind not in "iu" or arms.min() < 0 or arms.max() >= len(self.arms):
+            raise DataError(f"the arms {arms} were taken; expected 0 to {len(self.arms) - 1}")
         for run, memory in enumerate(self.memories):
-            row = {n: np.asarray(v)[run : run + 1] for n, v in transition.values.items()}
-            memory.add(self._row(row), frozenset(self.arms[arms[run]]))
+            row = self._row({n: np.asarray(v)[run : run + 1] for n, v in transition.values.items()})
+            arm = self.arms[arms[run]]
+            done = {n: transition.action[n][run] if is_open(v) else v for n, v in arm.items()}
+            check = ArmCheck([done], self.reward, self.sign)
+            check(np.zeros(1, dtype=np.int64), np.asarray(transition.reward)[run : run + 1], row)
+            memory.add(row, frozenset(arm))
             memory.num_actions += 1
             memory.is_stale |= memory.num_actions & (memory.num_actions - 1) == 0
 
     def _read(self, log: Any, do: tuple[str, ...]) -> None:
-        columns = self._row({name: np.asarray(log[name]) for name in log})
+        columns = self._row(log_columns(log, self.graph.nodes, len(self.memories)))
         if unknown := sorted(set(do) - set(self.graph.nodes)):
             raise DataError(f"{', '.join(unknown)} was set in the log, but is not in the diagram")
         for run, memory in enumerate(self.memories):
@@ -143,7 +152,15 @@ class CausalBayesianOptimisation(Agent):
                 f"nothing is said of {', '.join(missing)}; expected the value of each variable "
                 f"that matters, {', '.join(self.model.order)}"
             )
-        return {n: np.asarray(values[n], dtype=np.float64) for n in self.graph.nodes if n in values}
+        found = {
+            n: np.asarray(values[n], dtype=np.float64) for n in self.graph.nodes if n in values
+        }
+        if missing := [name for name, column in found.items() if not np.isfinite(column).all()]:
+            raise DataError(
+                f"{missing[0]} has a missing or infinite value; expected numbers: leave such rows "
+                "out"
+            )
+        return found
 
     def _refit(self, memory: "_Memory") -> None:
         if memory.is_stale and memory.rows is not None:

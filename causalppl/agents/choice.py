@@ -70,8 +70,9 @@ class Choice:
             is_discrete: Whether variables take few values; else nothing is known of levels.
 
         Raises:
-            QueryError: A variable is not in the diagram, or what is seen depends on what is set.
-            DataError: An arm sets a variable to a value that it does not take.
+            QueryError: A variable is not in the diagram, an arm sets the reward, or what is seen
+                depends on what is set.
+            DataError: An arm sets a variable to a value that it does not take, or to no number.
         """
         graph = model.graph if isinstance(model, SCM) else model
         asked = {reward, *context, *(name for arm in arms for name in arm)}
@@ -81,6 +82,7 @@ class Choice:
             )
         if not arms:
             raise QueryError("there are no arms; expected at least one, such as {'X': 1}")
+        _check_values(arms, reward)
         known = _levels(model) if is_discrete else {}
         known |= {name: np.sort(np.asarray(v, float)) for name, v in (levels or {}).items()}
         found = cls(graph, tuple(dict(arm) for arm in arms), reward, tuple(context), known)
@@ -174,6 +176,17 @@ class Choice:
         if levels:
             levels[natural] = levels[intent]
         return replace(self, graph=split, context=(*self.context, natural), levels=levels)
+
+
+def _check_values(arms: Sequence[Arm], reward: str) -> None:
+    if any(reward in arm for arm in arms):
+        raise QueryError(f"an arm sets {reward}, the reward itself; expected to set its causes")
+    for name, value in (entry for arm in arms for entry in arm.items()):
+        if np.ndim(value) or isinstance(value, str) or not np.isfinite(float(value)):
+            raise DataError(
+                f"an arm sets {name} to {value!r}; expected a number; for values that are left "
+                "open there is CausalBayesianOptimisation"
+            )
 
 
 def _levels(model: SCM | ADMG) -> dict[str, Array]:

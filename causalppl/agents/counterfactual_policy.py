@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -33,9 +33,10 @@ class CounterfactualPolicy(Agent):
     Args:
         scm: The model.
         arms: What may be set, to which values; ``{}`` to let be.
-        reward: The variable to be made large.
+        reward: The variable that matters.
         context: Observed variables that are seen before acting.
         intent: A variable whose natural value is seen before acting.
+        maximise: Whether the reward variable is to be large, or else small.
         seed: Seed of the answers, where they are by draws.
         **options: Further options of `causalppl.infer`, such as ``engine``.
 
@@ -55,7 +56,7 @@ class CounterfactualPolicy(Agent):
         array([1, 0])
     """
 
-    name: ClassVar[str] = "counterfactual policy"
+    name = "counterfactual policy"
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class CounterfactualPolicy(Agent):
         *,
         context: Sequence[str] = (),
         intent: str | None = None,
+        maximise: bool = True,
         seed: int | None = None,
         **options: Any,
     ) -> None:
@@ -78,19 +80,20 @@ class CounterfactualPolicy(Agent):
                 f"{', '.join(unknown)} is not an observed site; the program observes "
                 f"{', '.join(scm.observed)}"
             )
-        self.scm, self.reward = scm, reward
+        self.scm, self.reward, self.maximise = scm, reward, maximise
         self.arms = tuple(scm.encode(dict(arm)) for arm in arms)
+        self._num_actions = len(self.arms)
+        self._task = f"for {reward}, with the arms {self.arms}"
         self._options = {"seed": 0 if seed is None else seed, **options}
 
     @classmethod
     def for_env(cls, env: "SCMEnv", **options: Any) -> Self:
         """Describe the policy that knows the model of an environment."""
-        return cls(
-            env.scm, env.arms, env.outcome, context=env.context, intent=env.intent, **options
-        )
+        given = {"context": env.context, "intent": env.intent, "maximise": env.pay.sign > 0}
+        return cls(env.scm, env.arms, env.outcome, **{**given, **options})
 
     def means(self, observation: Mapping[str, Any] | None = None) -> Array:
-        """Compute what arms earn by what is seen, shape ``(runs, arms)``.
+        """Compute the mean of the reward variable by what is seen, shape ``(runs, arms)``.
 
         Args:
             observation: Key to values, shape ``(runs,)`` each; None where nothing is seen.
@@ -162,7 +165,8 @@ class CounterfactualPolicy(Agent):
         """There is nothing to know but the model."""
 
     def _choose(self, observation: Any) -> Integers:
-        chosen = self.means(observation).argmax(1)
+        means = self.means(observation)
+        chosen = (means if self.maximise else -means).argmax(1)
         return np.broadcast_to(chosen, self.runs or 1).copy()
 
     def _best(self, observation: Any) -> Integers:

@@ -1,14 +1,15 @@
 """Deconfounded optimistic value iteration, with a certificate that names what it assumes."""
 
 import warnings
-from typing import ClassVar
 
 import numpy as np
 
 from causalppl.agents.agent import Array
-from causalppl.agents.dtr_model import DTRModel, next_values
+from causalppl.agents.backward_induction import next_values
+from causalppl.agents.dtr_model import DTRModel
 from causalppl.agents.episodes import EpisodeAgent
-from causalppl.agents.offline_baselines import LogUse, log_uses, lower_confidence
+from causalppl.agents.log_tables import lower_confidence
+from causalppl.agents.log_uses import LogUse, is_told_by_state, log_uses
 from causalppl.exceptions import AssumptionError, DataError, HeuristicWarning, QueryError
 
 __all__ = ["DOVI"]
@@ -55,7 +56,7 @@ class DOVI(EpisodeAgent):
         (True, True)
     """
 
-    name: ClassVar[str] = "DOVI"
+    name = "DOVI"
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class DOVI(EpisodeAgent):
         allow_heuristic: bool = False,
     ) -> None:
         super().__init__(model, log_error=error / 2)
+        self._num_actions, self._task = model.num_arms, str(model)
         if not 0 < error < 1:
             raise DataError(f"error is {error:g}; expected a chance between 0 and 1, such as .05")
         if transition_assumption not in (None, "unconfounded"):
@@ -83,6 +85,7 @@ class DOVI(EpisodeAgent):
         """What arms may at most be worth by what is known now, in sums of rewards.
 
         Shape ``(runs, states, arms)``, one for each stage; ``(states, arms)`` in a single run.
+        What is seen in each state, ``model.views(stage)`` says.
 
         Raises:
             AssumptionError: The agent was not started.
@@ -95,6 +98,8 @@ class DOVI(EpisodeAgent):
         model = self.model
         if len(model) == 1:
             return True
+        if not is_told_by_state(model):
+            return False
         if model.graph is None:
             return is_declared
         confounded = [k for k, (use, _) in enumerate(log_uses(model)[:-1]) if use != "counts"]
@@ -109,7 +114,8 @@ class DOVI(EpisodeAgent):
     def _complain(self, allow_heuristic: bool) -> None:
         message = (
             f"there are {len(self.model)} stages, and nothing says that their transitions are "
-            "unconfounded in logs, so values are not certified"
+            "unconfounded in logs, or that it does not matter whether an action was set or left to "
+            "nature, so values are not certified"
         )
         if not allow_heuristic:
             raise AssumptionError(
@@ -119,7 +125,10 @@ class DOVI(EpisodeAgent):
         warnings.warn(message, HeuristicWarning, stacklevel=3)
 
     def _log_uses(self, do: tuple[str, ...]) -> list[tuple[LogUse, LogUse]]:
-        return [("counts", rewards) for _, rewards in super()._log_uses(do)]
+        found: list[tuple[LogUse, LogUse]] = []
+        for outcomes, rewards in super()._log_uses(do):
+            found.append((outcomes if do and outcomes == "nothing" else "counts", rewards))
+        return found
 
     def _plan(self) -> list[Array]:
         last = len(self.model) - 1

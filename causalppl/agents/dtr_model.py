@@ -1,4 +1,4 @@
-"""Decisions in stages with finitely many histories: their numbering, and the best regime."""
+"""Decisions in stages with finitely many histories, and how these are numbered."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -7,8 +7,10 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from causalppl.agents.agent import Array, Integers
+from causalppl.agents.backward_induction import backward_induction, next_values, pooled
 from causalppl.examples.sequential import Stage
 from causalppl.exceptions import AssumptionError, DataError, QueryError
 from causalppl.graphs import ADMG, is_separated
@@ -38,6 +40,8 @@ class DTRModel:
         graph: The causal diagram over the observed variables, which says what logs can be used
             for; None: anything may be confounded.
         may_end: Whether an episode may be over before the last stage.
+        maximise: Whether rewards are the variables that are paid, or else their negatives; only
+            logs need to know.
 
     Attributes:
         num_states: Number of states of each stage.
@@ -76,8 +80,10 @@ class DTRModel:
         reward_range: tuple[float, float] = (0.0, 1.0),
         graph: ADMG | None = None,
         may_end: bool = False,
+        maximise: bool = True,
     ) -> None:
         self.stages, self.graph, self.may_end = tuple(stages), graph, may_end
+        self.maximise = maximise
         self._check(levels)
         self.levels = {name: np.unique(values) for name, values in levels.items()}
         self.low, self.high = map(float, reward_range)
@@ -105,6 +111,10 @@ class DTRModel:
 
     def __len__(self) -> int:
         return len(self.stages)
+
+    def __repr__(self) -> str:
+        arms = ", ".join(str([dict(arm) for arm in stage.arms]) for stage in self.stages)
+        return f"DTRModel({self.num_states} states, arms {arms}, rewards {self.paid})"
 
     @classmethod
     def for_env(cls, env: "SequentialSCMEnv") -> "DTRModel":
@@ -135,11 +145,26 @@ class DTRModel:
             outcome=env.outcome,
             reward_range=env.reward_range,
             graph=env.graph,
+            maximise=env.pay.sign > 0,
         )
 
     def variables(self, stage: int) -> tuple[str, ...]:
         """List the variables that make the state of a stage."""
         return tuple(self._shown[stage].values())
+
+    def views(self, stage: int) -> dict[str, Array]:
+        """List what is seen in each state of a stage, by entry of the observation, ``(states,)``.
+
+        States are numbered in this order; environments may number what can be seen differently.
+
+        Example:
+            >>> model = DTRModel([Stage([{"X": 0}, {"X": 1}], ["S"])], {"S": [1, 2]}, outcome="Y")
+            >>> model.views(0)
+            {'S': array([1, 2])}
+        """
+        places = self._grid(self.variables(stage), self.num_states[stage], (-1,))
+        entries = zip(self._shown[stage].items(), places, strict=True)
+        return {key: self.levels[name][place] for (key, name), place in entries}
 
     def is_full_history(self, stage: int) -> bool:
         """Whether the state of a stage says all that was seen and done before."""
@@ -188,13 +213,40 @@ class DTRModel:
         """Number the outcomes of a stage in the columns of a log."""
         return self._number(self.drawn[stage], [columns[name] for name in self.drawn[stage]])
 
-    def logged_arm(self, stage: int, columns: Mapping[str, Array]) -> Integers:
-        """Find the arms that set what a log shows to have happened; -1 where none does."""
-        found = np.full(columns[self.actions[stage][0]].shape, -1)
-        for number, arm in reversed(list(enumerate(self.stages[stage].arms))):
-            fits = np.logical_and.reduce([columns[n] == v for n, v in arm.items()])
-            if arm:
-                found[np.asarray(fits)] = number
+    def logged_gain(self, stage: int, columns: Mapping[str, Array]) -> Array:
+        """Compute the scaled rewards of a stage in the columns of a log.
+
+        Raises:
+            DataError: A reward is outside the range.
+        """
+        name = self.paid[stage]
+        if name is None:
+            return np.zeros(())
+        return self.scaled(stage, columns[name] if self.maximise else -columns[name])
+
+    def follows(self, stage: int, columns: Mapping[str, Array]) -> NDArray[np.bool_]:
+        """Tell which arms would have changed nothing in the rows of a log, shape ``(..., arms)``.
+
+        Such a row shows what the arm leads to. Any row does so for the arm ``{}``, and one in which
+        none of the arms was taken for no other. Of arms that are the same only the first counts.
+        """
+        arms = self.stages[stage].arms
+        shape = next(iter(columns.values())).shape
+        found = [np.full(shape, arm not in arms[:number]) for number, arm in enumerate(arms)]
+        for follows, arm in zip(found, arms, strict=True):
+            for name, value in arm.items():
+                follows &= columns[name] == value
+        return np.stack(found, -1)
+
+    def is_possible(self, stage: int) -> NDArray[np.bool_]:
+        """Tell which outcomes do not contradict what an arm sets, shape ``(arms, outcomes)``."""
+        drawn = self.drawn[stage]
+        found = np.ones((self.num_arms, self.num_outcomes[stage]), dtype=bool)
+        count = self.num_outcomes[stage] - self.may_end
+        for name, place in zip(drawn, self._grid(drawn, count, (-1,)), strict=True):
+            for number, arm in enumerate(self.stages[stage].arms):
+                if name in arm:
+                    found[number, :count] &= self.levels[name][place] == arm[name]
         return found
 
     def scaled(self, stage: int, reward: Any) -> Array:
@@ -337,61 +389,3 @@ class DTRModel:
                 f"{sum(cells):,} cells; expected at most {_MOST_CELLS:,}; show fewer variables, or "
                 "coarser ones"
             )
-
-
-def backward_induction(
-    model: DTRModel, transitions: Sequence[Array], rewards: Sequence[Array]
-) -> list[Array]:
-    """Compute what each arm is worth in each state if the best regime follows.
-
-    Args:
-        model: The stages.
-        transitions: Probability of each outcome, shape ``(runs, states, arms, outcomes)``, one for
-            each stage but the last.
-        rewards: Mean reward, shape ``(runs, states, arms)``, one for each stage.
-
-    Returns:
-        One array for each stage, shape ``(runs, states, arms)``.
-
-    References:
-        Bellman (1957), Dynamic programming.
-
-    Example:
-        >>> model = DTRModel([Stage([{"X": 0}, {"X": 1}])], {}, outcome="Y")
-        >>> [q] = backward_induction(model, [], [np.array([[[0.2, 0.7]]])])
-        >>> q.max()
-        np.float64(0.7)
-    """
-    found = [rewards[-1]]
-    for stage in reversed(range(len(model) - 1)):
-        after = next_values(model, stage, found[0])
-        found.insert(0, rewards[stage] + (transitions[stage] * after).sum(-1))
-    return found
-
-
-def next_values(model: DTRModel, stage: int, q: Array) -> Array:
-    """Find the value of what may follow, shape ``(runs, states, arms, outcomes)``.
-
-    Args:
-        model: The stages.
-        stage: The stage; not the last.
-        q: What arms are worth at the next stage, shape ``(runs, states, arms)``.
-    """
-    ended = np.zeros((len(q), 1))
-    after = np.concatenate([q.max(-1), ended], 1)
-    return after[:, model.following[stage]]
-
-
-def pooled(values: Array, cells: Integers, ufunc: np.ufunc = np.add) -> Array:
-    """Join what belongs to the same law, to shape ``(runs, laws, ...)``.
-
-    Args:
-        values: What is joined, shape ``(runs, states, arms, ...)``.
-        cells: The number of the law, shape ``(states, arms)``.
-        ufunc: How: the sum, or ``np.maximum`` or ``np.minimum``.
-    """
-    initial = {"add": 0.0, "maximum": -np.inf, "minimum": np.inf}[ufunc.__name__]
-    found = np.full((len(values), int(cells.max()) + 1, *values.shape[3:]), initial)
-    place: Any = (slice(None), cells)
-    ufunc.at(found, place, values)
-    return found

@@ -8,7 +8,7 @@ import numpy as np
 from causalppl.agents.agent import Agent, Array, Integers, Transition
 from causalppl.agents.dtr_model import DTRModel, backward_induction, pooled
 from causalppl.agents.offline_baselines import LogTables, LogUse, StageBounds, log_uses
-from causalppl.agents.play import Job, play_blocks, run_seeds, stacked
+from causalppl.agents.play import Job, begin, check_players, play_blocks
 from causalppl.agents.record import Record, Tally
 from causalppl.envs import SequentialSCMEnv
 from causalppl.exceptions import DataError
@@ -178,11 +178,12 @@ def run_episodes(
 ) -> Record:
     """Let an agent play episodes, in many independent runs at once.
 
-    Run k of a seed is the same however many runs there are, and on however many workers.
+    Run k of a seed is the same however many runs there are, and on however many workers. Where
+    units have no random streams of their own (``env.has_streams``), runs are played 64 at a time.
 
     Args:
         agent: Whom to let play; it is not changed. Its arms are those of the environment.
-        env: Where.
+        env: Where; `run` plays an `SCMEnv`.
         episodes: How many units each run acts on.
         runs: How many runs.
         seed: Seed of all randomness.
@@ -196,7 +197,8 @@ def run_episodes(
         is what its actions lose in mean reward, at the histories that were met.
 
     Raises:
-        DataError: ``episodes`` or ``runs`` is below 1, or the environment's stages are others.
+        DataError: ``episodes``, ``runs`` or ``num_workers`` is below 1, the environment's stages
+            are others, or ``env`` is not a `SequentialSCMEnv`.
 
     Example:
         >>> from causalppl.agents.posterior_sampling_dtr import PosteriorSamplingDTR
@@ -207,6 +209,7 @@ def run_episodes(
         >>> bool(record.regret.mean() < 25)
         True
     """
+    check_players(agent, env, SequentialSCMEnv, "run plays an SCMEnv")
     if episodes < 1 or runs < 1:
         raise DataError(f"episodes is {episodes}, runs {runs}; expected at least 1 of each")
     used = checked_seed(seed)
@@ -227,13 +230,9 @@ def _play(
     natural_rows: int,
     progress: bool | None,
 ) -> Tally:
-    first, runs = job
-    seeds = run_seeds(seed, first, runs)
-    player = agent.start(runs, seed=seed, first_run=first)
-    if natural_rows:
-        player.observe(stacked([env.logs(natural_rows, seed=each % 2**63) for each in seeds]))
-    envs, oracle = env.vector(runs), env.oracle
-    seen, _ = envs.reset(seed=seeds if env.has_streams else seeds[0])
+    log = (lambda each: env.logs(natural_rows, seed=each)) if natural_rows else None
+    player, envs, seen = begin(agent, env, job, seed, log)
+    runs, oracle = job[1], env.oracle
     tally = Tally(runs, episodes)
     bar = progress_bar(episodes, agent.name, progress=is_shown(progress))
     for _ in range(episodes):

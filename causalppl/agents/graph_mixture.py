@@ -16,7 +16,10 @@ class GraphMixture(Belief):
 
     The weight of a diagram is its prior weight times the product of its predictions of each row
     from the rows before it, which is its marginal likelihood. Where a belief is a Monte Carlo draw,
-    so is the prediction; its mean is right.
+    so is the prediction: the marginal likelihood is right on average over runs, but that of one run
+    is a draw, which differs the more between runs the more rows there are. Average over runs to
+    judge diagrams. How much the rows speak for hidden causes depends on the prior of mechanisms:
+    one that expects nearly deterministic ones takes noise for confounding while rows are few.
 
     Args:
         beliefs: One for each diagram, all about the same variables and arms.

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class IntentFusion(BetaThompson):
         is_optimistic: Whether a draw below the mean counts as the mean.
         reward: The variable that makes the reward; needed to read logs only.
         reward_range: Smallest and largest reward.
+        maximise: Whether the reward is that variable, or else its negative.
 
     References:
         Forney, Pearl and Bareinboim (2017), Counterfactual data-fusion for online reinforcement
@@ -49,7 +50,7 @@ class IntentFusion(BetaThompson):
         0
     """
 
-    name: ClassVar[str] = "intent fusion"
+    name = "intent fusion"
 
     def _begin(self, runs: int) -> None:
         super()._begin(runs)
@@ -80,15 +81,18 @@ class IntentFusion(BetaThompson):
             self._try(log, do)
             return
         super()._read(log, do)
-        columns = {name: np.asarray(log[name], dtype=np.float64) for name in log}
-        view = self._view(self._intents(columns, do))
+        view = self._view(self._intents(self._columns(log), do))
         for number in range(self.num_views):
             self.view_counts[:, number] += (view == number).sum(-1)
 
     def _try(self, log: Any, do: tuple[str, ...]) -> None:
         """Read plays of anyone, whose intent is not known."""
-        blind = BetaThompson(self.arms, reward=self.reward, reward_range=self.reward_range)
-        blind._sign = self._sign
+        blind = BetaThompson(
+            self.arms,
+            reward=self.reward,
+            reward_range=self.reward_range,
+            maximise=self.maximise,
+        )
         sums = blind.start(self.runs, seed=0)._sums(log, do)
         # rewards between 0 and 1 are parts of successes, which are whole in sum
         ones = np.round(sums.rewards[:, 0]).astype(np.int64)

@@ -1,16 +1,16 @@
 """Upper confidence bounds from the Kullback-Leibler divergence between coins."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from causalppl.agents.agent import Array, Integers
-from causalppl.agents.per_arm import _Moments
+from causalppl.agents.reward_moments import RewardMoments
 
 __all__ = ["KLUCB", "bernoulli_bound"]
 
 
-class KLUCB(_Moments):
+class KLUCB(RewardMoments):
     """Plays the arm whose mean could be largest, within a divergence that grows like ``log t``.
 
     Each arm is played once, and then the one with the largest bound; of equals, the first. Steps
@@ -22,6 +22,7 @@ class KLUCB(_Moments):
         reward: The variable that makes the reward; needed to read logs only.
         reward_range: Smallest and largest reward; any reward between counts as a part of a
             success.
+        maximise: Whether the reward is that variable, or else its negative.
 
     Raises:
         QueryError: There are no arms.
@@ -41,7 +42,7 @@ class KLUCB(_Moments):
         1
     """
 
-    name: ClassVar[str] = "kl-UCB"
+    name = "kl-UCB"
 
     def _choose(self, observation: Any) -> Integers:
         view = self._view(observation)

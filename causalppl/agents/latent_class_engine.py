@@ -13,6 +13,7 @@ from causalppl.agents.choice import Choice
 from causalppl.agents.latent_classes import LatentClassModel
 from causalppl.agents.tabular_belief import TabularBelief
 from causalppl.agents.thompson import Belief, Engine
+from causalppl.exceptions import DataError
 
 __all__ = ["LatentClasses"]
 
@@ -34,6 +35,9 @@ class LatentClasses(Engine):
         early_sweeps: Sweeps after each of the first 200 rows; later there is one after each.
         log_sweeps: Sweeps after reading a log.
 
+    Raises:
+        DataError: There is no class or no concentration, or one is not positive.
+
     Example:
         >>> from causalppl.agents import ThompsonSampling
         >>> from causalppl.graphs import bow
@@ -48,6 +52,15 @@ class LatentClasses(Engine):
     class_concentration: float = 1.0
     early_sweeps: int = 8
     log_sweeps: int = 200
+
+    def __post_init__(self) -> None:
+        parameters = (*self.concentrations, self.class_concentration)
+        is_proper = self.concentrations and all(0 < each < np.inf for each in parameters)
+        if not is_proper or min(self.num_classes, self.early_sweeps, self.log_sweeps) < 1:
+            raise DataError(
+                f"the prior is {self}; expected at least one class, concentration and sweep, all "
+                "positive"
+            )
 
     def begin(self, choice: Choice, rngs: list[np.random.Generator], runs: int) -> "_ClassBelief":
         """Return the belief of knowing nothing."""

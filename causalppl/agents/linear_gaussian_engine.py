@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,6 +27,10 @@ class LinearGaussian(Engine):
     cannot tell an effect from a hidden cause leave both open, and where an instrument tells them
     apart it is used.
 
+    The prior is meant in units of the rows seen so far, or of the values that arms set: their mean
+    is zero and their standard deviation one, for each variable. So neither the unit of a variable
+    nor its origin matters, and given these units the posterior is the conjugate one.
+
     Only second moments are kept: the cost of a decision does not grow with the number of rows. Rows
     in which a variable was set say nothing of its own mechanism.
 
@@ -35,6 +40,10 @@ class LinearGaussian(Engine):
         shape: Shape of the inverse gamma prior of the noise's variance.
         rate: Its rate.
         sweeps: With hidden causes, how often coefficients and variances take turns after each row.
+        is_standardised: Whether the prior is in those units; else in the units of the variables.
+
+    Raises:
+        DataError: A parameter of the prior is not positive.
 
     References:
         Gelman et al. (2013), Bayesian data analysis, section 14.2, for the regressions; Wooldridge
@@ -58,6 +67,14 @@ class LinearGaussian(Engine):
     shape: float = 1.5
     rate: float = 0.5
     sweeps: int = 3
+    is_standardised: bool = True
+
+    def __post_init__(self) -> None:
+        scales = (self.effect_scale, self.level_scale, self.shape, self.rate)
+        if not all(0 < each < np.inf for each in scales) or self.sweeps < 1:
+            raise DataError(
+                f"the prior is {self}; expected positive scales, shape, rate and sweeps"
+            )
 
     def begin(self, choice: Choice, rngs: list[np.random.Generator], runs: int) -> "_LinearBelief":
         """Return the belief of knowing nothing.
@@ -78,8 +95,10 @@ class _LinearBelief(Belief):
 
     Attributes:
         patterns: Sets of variables that were set together.
-        moments: Sums of ``x x'`` with ``x = (1, *values)``, ``(runs, patterns, 1 + k, 1 + k)``.
-        effects: Of the entries of ``x`` on each variable, ``(runs, k, 1 + k)``.
+        origin: The values of the first row, ``(runs, k)``; large numbers would hide small ones.
+        moments: Sums of ``x x'`` with ``x = (1, *values - origin)``, ``(runs, patterns, 1 + k, 1 +
+            k)``.
+        effects: Of the entries of ``x`` on each variable, all standardised, ``(runs, k, 1 + k)``.
         variances: Of what is left of a variable, by which others of its district were natural.
     """
 
@@ -95,15 +114,18 @@ class _LinearBelief(Belief):
         self.patterns = [frozenset[str]()]
         self._pattern_of_arm = np.array([*map(self._pattern, self._set), 0])
         size = 1 + len(self.nodes)
+        self.origin = np.full((runs, size - 1), np.nan)
         self.moments = np.zeros((runs, len(self.patterns), size, size))
         self.effects = np.zeros((runs, size - 1, size))
         self.variances: dict[tuple[str, tuple[str, ...]], Array] = {}
+        self._standardise()
         self._sweep()
 
     def learn(self, values: Mapping[str, Array], arms: Integers) -> None:
         x = self._row(values)
         pattern = self._pattern_of_arm[np.asarray(arms)]
         self.moments[np.arange(len(x)), pattern] += x[:, :, None] * x[:, None, :]
+        self._standardise()
         self._sweep()
 
     def read(self, values: Mapping[str, Array], set_variables: frozenset[str]) -> None:
@@ -112,6 +134,7 @@ class _LinearBelief(Belief):
         if pattern == self.moments.shape[1]:
             self.moments = np.concatenate([self.moments, np.zeros_like(self.moments[:, :1])], 1)
         self.moments[:, pattern] += np.swapaxes(x, 1, 2) @ x
+        self._standardise()
         for _ in range(_SWEEPS_OF_A_LOG):
             self._sweep()
 
@@ -134,17 +157,53 @@ class _LinearBelief(Belief):
         return np.zeros(1, dtype=np.int64)
 
     def state(self) -> dict[str, Any]:
-        names = ("patterns", "moments", "effects", "variances")
+        names = ("patterns", "origin", "moments", "effects", "variances")
         return {name: getattr(self, name) for name in names}
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
+        self._standardise()
 
     def _row(self, values: Mapping[str, Array]) -> Array:
-        columns = [values[name] for name in self.nodes]
-        found = np.stack([np.ones_like(columns[0]), *columns], -1)
-        if not np.isfinite(found).all():
+        """Put values beside a one, as differences from the first row."""
+        rows = np.stack([values[name] for name in self.nodes], -1)
+        if not np.isfinite(rows).all():
             raise DataError("a value is not finite; expected a number for each variable")
+        in_log = rows.reshape(self.runs, -1, len(self.nodes))
+        if in_log.size:
+            self.origin = np.where(np.isnan(self.origin), in_log[:, 0], self.origin)
+        found = np.concatenate([np.ones_like(in_log[:, :, :1]), in_log - self.origin[:, None]], 2)
+        return found.reshape(*rows.shape[:-1], -1)
+
+    def _standardise(self) -> None:
+        """Bring moments and arms to units in which variables have mean zero and variance one."""
+        total, origin = self.moments.sum(1), np.nan_to_num(self.origin)
+        count = total[:, 0, :1]
+        zero = total[:, 0, 1:] / np.maximum(count, 1)
+        squares = np.diagonal(total, axis1=1, axis2=2)[:, 1:]
+        spread = np.maximum(squares - count * zero**2, 0) / np.maximum(count - 1, 1)
+        # while a variable has shown one value only, no unit can be told
+        one = np.sqrt(np.where(spread > 0, spread, 1.0))
+        for place, (centre, width) in self._arm_units.items():
+            zero[:, place], one[:, place] = centre - origin[:, place], width
+        if not self.engine.is_standardised:
+            zero, one = -origin, np.ones_like(one)
+        to_units = np.zeros_like(total)
+        to_units[:, 0, 0] = 1
+        to_units[:, 1:, 0] = -zero / one
+        places = np.arange(1, 1 + len(self.nodes))
+        to_units[:, places, places] = 1 / one
+        self._zero, self._one = zero + origin, one
+        self._moments = to_units[:, None] @ self.moments @ np.swapaxes(to_units, 1, 2)[:, None]
+
+    @cached_property
+    def _arm_units(self) -> dict[int, tuple[float, float]]:
+        """Mean and standard deviation of the values to which arms set a variable, by its place."""
+        found = {}
+        for place in range(len(self.nodes)):
+            levels = np.unique(self._to[self._set[:, place], place])
+            if len(levels) > 1:
+                found[place] = (float(levels.mean()), float(levels.std()))
         return found
 
     def _pattern(self, is_set: Any) -> int:
@@ -155,13 +214,15 @@ class _LinearBelief(Belief):
 
     def _means(self, effects: Array) -> Array:
         """Follow arms along the paths to the reward, shape ``(runs, 1, arms)``."""
-        size = len(self.nodes)
+        size, reward = len(self.nodes), self.nodes.index(self.reward)
+        to = (self._to - self._zero[:, None]) / self._one[:, None]
         means = np.zeros((len(effects), len(self._set), 1 + size))
         means[:, :, 0] = 1
         for place in range(size):
             natural = np.einsum("rai,ri->ra", means, effects[:, place])
-            means[:, :, 1 + place] = np.where(self._set[:, place], self._to[:, place], natural)
-        return means[:, None, :, 1 + self.nodes.index(self.reward)]
+            means[:, :, 1 + place] = np.where(self._set[:, place], to[:, :, place], natural)
+        found = self._zero[:, [reward]] + self._one[:, [reward]] * means[:, :, 1 + reward]
+        return np.asarray(found)[:, None]
 
     def _sweep(self, *, mean: bool = False) -> None:
         """Draw all mechanisms, causes first; or take their means."""
@@ -179,7 +240,7 @@ class _LinearBelief(Belief):
     def _regressors(self, place: int, groups: "_Groups", pattern: int) -> Array:
         """Second moments of the regressors of a variable, and of itself, in rows of a pattern."""
         mechanism, rows = self._mechanisms[place], []
-        unit = np.broadcast_to(np.eye(1 + len(self.nodes)), self.moments[:, 0].shape)
+        unit = np.broadcast_to(np.eye(1 + len(self.nodes)), self._moments[:, 0].shape)
         rows += [unit[:, column] for column in mechanism.columns]
         for natural, patterns in groups:
             for name in natural:
@@ -187,7 +248,7 @@ class _LinearBelief(Belief):
                 noise = unit[:, 1 + other] - self.effects[:, other]
                 rows.append(noise if pattern in patterns else np.zeros_like(noise))
         maps = np.stack([*rows, unit[:, 1 + place]], 1)
-        found: Array = maps @ self.moments[:, pattern] @ np.swapaxes(maps, 1, 2)
+        found: Array = maps @ self._moments[:, pattern] @ np.swapaxes(maps, 1, 2)
         return found
 
     def _regression(self, name: str, groups: "_Groups", moments: list[Any], mean: bool) -> Array:

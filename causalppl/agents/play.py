@@ -15,7 +15,7 @@ from causalppl.inference.progress import is_shown, progress_bar
 from causalppl.parallel import parallel_map
 from causalppl.seeding import checked_seed
 
-__all__ = ["Job", "play_blocks", "run", "run_seeds", "stacked"]
+__all__ = ["Job", "begin", "check_players", "play_blocks", "run", "run_seeds", "stacked"]
 
 Job: TypeAlias = tuple[int, int]
 """The number of the first of some runs, and how many there are."""
@@ -34,11 +34,13 @@ def run(
 ) -> Record:
     """Let an agent play, in many independent runs at once.
 
-    Run k of a seed is the same however many runs there are, and on however many workers.
+    Run k of a seed is the same however many runs there are, and on however many workers. Where
+    units have no random streams of their own (``env.has_streams``), runs are played 64 at a time.
 
     Args:
         agent: Whom to let play; it is not changed.
-        env: Where. The arms of the agent must be among those of the environment.
+        env: Where; its arms must hold those of the agent. `run_episodes` plays a
+            `SequentialSCMEnv`.
         steps: How often each run acts.
         runs: How many runs.
         seed: Seed of all randomness.
@@ -51,8 +53,8 @@ def run(
         Cumulative regret and reward of each run at up to 1,000 steps.
 
     Raises:
-        DataError: ``steps`` or ``runs`` is below 1, or the agent has an arm that the environment
-            has not.
+        DataError: ``steps``, ``runs`` or ``num_workers`` is below 1, the agent has an arm that the
+            environment has not, or ``env`` is not an `SCMEnv`.
         AssumptionError: The agent cannot use what it sees.
 
     Example:
@@ -64,6 +66,7 @@ def run(
         >>> bool(record.regret.mean() < 30)
         True
     """
+    check_players(agent, env, SCMEnv, "run_episodes plays a SequentialSCMEnv")
     if steps < 1 or runs < 1:
         raise DataError(f"steps is {steps} and runs is {runs}; expected at least 1 of each")
     used = checked_seed(seed)
@@ -89,24 +92,74 @@ def play_blocks(
     Args:
         play: Plays some runs: called with the first and their number, and whether to show progress.
         agent: Who plays; says how many runs share a random stream.
-        env: Where; says whether each run has its own.
+        env: Where; says whether each run has its own. If not, the units of a block of runs come
+            from one seed, so that each block is played on its own, and whole.
         runs: How many runs.
         num_workers: Number of processes.
         progress: Whether to show a progress bar.
 
     Returns:
         What came of at least ``runs`` runs.
+
+    Raises:
+        DataError: ``num_workers`` is below 1.
     """
-    block = max(agent.block, 1 if env.has_streams else _ENVS_WITHOUT_STREAMS)
-    padded = -(-runs // block) * block
-    share = -(-padded // (block * num_workers)) * block
-    jobs = [(first, min(share, padded - first)) for first in range(0, padded, share)]
-    if num_workers == 1:
+    block = agent.block if env.has_streams else -(-_UNITS_OF_A_SEED // agent.block) * agent.block
+    blocks = -(-runs // block)
+    at_once = -(-blocks // max(num_workers, 1)) if env.has_streams else 1
+    jobs = [
+        (first * block, min(at_once, blocks - first) * block) for first in range(0, blocks, at_once)
+    ]
+    if len(jobs) == num_workers == 1:
         return play(jobs[0], progress)
     tallies = parallel_map(
         lambda job: play(job, False), jobs, num_workers=num_workers, progress=progress
     )
     return Tally.joined(tallies)
+
+
+def check_players(agent: Any, env: Any, kind: type, instead: str) -> None:
+    """Refuse what cannot play, and where it cannot be played.
+
+    Raises:
+        DataError: ``agent`` is no agent, or ``env`` not of the kind.
+    """
+    if not isinstance(agent, Agent):
+        raise DataError(f"agent is {agent!r}; expected an Agent, such as BetaThompson.for_env(env)")
+    if not isinstance(env, kind):
+        raise DataError(
+            f"env is {env!r}; expected a {kind.__name__} itself: neither a vector of them nor a "
+            f"wrapper (see env.unwrapped); {instead}"
+        )
+
+
+def begin(
+    agent: Agent,
+    env: SCMEnv | SequentialSCMEnv,
+    job: Job,
+    seed: int,
+    draw_log: Callable[[int], Table] | None,
+) -> tuple[Agent, Any, Any]:
+    """Start the runs of a job.
+
+    Args:
+        agent: Who plays.
+        env: Where.
+        job: Which runs.
+        seed: Seed of all runs.
+        draw_log: From a seed to the log that a run reads beforehand; None: no log.
+
+    Returns:
+        The agent that plays, the environments of the runs, and what is seen first.
+    """
+    first, runs = job
+    seeds = run_seeds(seed, first, runs)
+    player = agent.start(runs, seed=seed, first_run=first)
+    if draw_log is not None:
+        player.observe(stacked([draw_log(each % 2**63) for each in seeds]))
+    envs = env.vector(runs)
+    seen, _ = envs.reset(seed=seeds if env.has_streams else seeds[0])
+    return player, envs, seen
 
 
 def _play(
@@ -118,16 +171,10 @@ def _play(
     natural_rows: int,
     progress: bool | None,
 ) -> Tally:
-    first, runs = job
-    seeds = run_seeds(seed, first, runs)
-    player = agent.start(runs, seed=seed, first_run=first)
-    if natural_rows:
-        player.observe(stacked([env.see(natural_rows, seed=each % 2**63) for each in seeds]))
-    envs = env.vector(runs)
-    observation, _ = envs.reset(seed=seeds if env.has_streams else seeds[0])
+    log = (lambda each: env.see(natural_rows, seed=each)) if natural_rows else None
+    player, envs, observation = begin(agent, env, job, seed, log)
     places = _places(agent, env) if env.choices.is_finite else None
-    tally = Tally(runs, steps)
-    oracle = env.oracle
+    tally, oracle = Tally(job[1], steps), env.oracle
     bar = progress_bar(steps, agent.name, progress=is_shown(progress))
     for _ in range(steps):
         chosen = player.act(observation)
@@ -142,7 +189,7 @@ def _play(
     return tally
 
 
-_ENVS_WITHOUT_STREAMS = 64
+_UNITS_OF_A_SEED = 64
 
 
 def _places(agent: Agent, env: SCMEnv) -> Integers:

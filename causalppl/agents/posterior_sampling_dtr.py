@@ -49,7 +49,7 @@ class PosteriorSamplingDTR(EpisodeAgent):
         True
     """
 
-    name: ClassVar[str] = "posterior sampling"
+    name = "posterior sampling"
     block: ClassVar[int] = 16
 
     def __init__(
@@ -61,6 +61,7 @@ class PosteriorSamplingDTR(EpisodeAgent):
         log_error: float = 0.05,
     ) -> None:
         super().__init__(model, log_error=log_error)
+        self._num_actions, self._task = model.num_arms, str(model)
         if min(concentration, *reward_prior) <= 0:
             raise DataError(
                 f"the prior is {concentration:g} and {reward_prior}; expected positive parameters"

@@ -26,7 +26,9 @@ class Record:
     """Runs of an agent.
 
     Regret is how much less the arm played earns on average than the best one would have, summed
-    over steps; it is computed from true means and so has no noise of its own.
+    over steps; it is computed from true means and so has no noise of its own. Where it is negative,
+    the environment's oracle has missed the optimum: its means are estimated, or its ``truth`` is
+    not that of the program.
 
     Attributes:
         data: ``regret``, ``reward`` and ``optimal`` (how often a best arm was played), all
@@ -110,9 +112,10 @@ class Record:
     def save(self, path: str | Path) -> None:
         """Write to a NumPy archive."""
         arrays: Any = {name: self.data[name].values for name in _SUMS}
-        np.savez_compressed(
-            path, **arrays, step=self.data["step"].values, name=self.name, seed=self.seed
-        )
+        with open(path, "wb") as file:  # numpy would add a suffix to a bare name
+            np.savez_compressed(
+                file, **arrays, step=self.data["step"].values, name=self.name, seed=self.seed
+            )
 
     @classmethod
     def load(cls, path: str | Path) -> "Record":
@@ -153,11 +156,15 @@ class Tally:
         self._step = self._place = 0
 
     def add(self, regret: Array, reward: Array) -> None:
-        """Add one step of all runs."""
+        """Add one step of all runs.
+
+        A negative regret is kept: it tells that what is taken to be the optimum is none.
+        """
         self._step += 1
-        self._sums["regret"] += np.where(regret < _OPTIMAL, 0.0, regret)
+        is_optimal = np.abs(regret) < _OPTIMAL
+        self._sums["regret"] += np.where(is_optimal, 0.0, regret)
         self._sums["reward"] += reward
-        self._sums["optimal"] += regret < _OPTIMAL
+        self._sums["optimal"] += is_optimal
         if self._step == self._points[self._place]:
             for name, total in self._sums.items():
                 self._kept[name][:, self._place] = total

@@ -19,7 +19,8 @@ def regret(
     """Draw mean cumulative regret, a line for each agent in a band of two standard errors.
 
     Args:
-        records: One or several records, or a mapping from labels to them.
+        records: One or several records, or a mapping from labels to them. Records of one name are
+            numbered; agents that are alike are better told apart by `Agent.named`.
         ax: The axes to draw on; None makes a figure.
         log: Use a logarithmic scale for steps.
 
@@ -43,7 +44,7 @@ def regret(
     if isinstance(records, Record):
         records = [records]
     if not isinstance(records, Mapping):
-        records = {record.name: record for record in records}
+        records = _labelled(list(records))
     if not records:
         raise DataError("there is no record to draw; expected at least one")
     if ax is None:
@@ -61,3 +62,13 @@ def regret(
     ax.set_ylabel("cumulative regret")
     ax.legend(frameon=False)
     return ax
+
+
+def _labelled(records: list[Record]) -> dict[str, Record]:
+    """Give records their names, numbered where they occur more than once."""
+    names = [record.name for record in records]
+    numbers = [names[:place].count(name) + 1 for place, name in enumerate(names)]
+    return {
+        f"{name}, {number}" if names.count(name) > 1 else name: record
+        for name, number, record in zip(names, numbers, records, strict=True)
+    }

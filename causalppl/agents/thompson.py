@@ -9,6 +9,8 @@ import numpy as np
 
 from causalppl.agents.agent import Agent, Arm, Array, Integers, Transition
 from causalppl.agents.choice import Choice, Levels
+from causalppl.agents.log_columns import log_columns
+from causalppl.agents.transition_checks import ArmCheck
 from causalppl.exceptions import AssumptionError, DataError, QueryError
 from causalppl.graphs import ADMG
 from causalppl.programs import SCM
@@ -119,7 +121,8 @@ class ThompsonSampling(Agent):
     Args:
         model: The causal diagram, or a program with that diagram, of which only the diagram and
             the values that variables take are used; or, where the diagram is not known, a mapping
-            from possible diagrams to prior weights, which are learned from what they foretell.
+            from possible diagrams to prior weights, which are learned from what they foretell (in
+            each run by chance of its own; see `GraphMixture`).
         arms: What may be set, to which values; ``{}`` to let be.
         reward: The variable that matters.
         context: Observed variables that are seen before acting.
@@ -142,7 +145,7 @@ class ThompsonSampling(Agent):
         True
     """
 
-    name: ClassVar[str] = "SCM Thompson sampling"
+    name = "SCM Thompson sampling"
     block: ClassVar[int] = 8
 
     def __init__(
@@ -182,6 +185,12 @@ class ThompsonSampling(Agent):
         self.choice = self.choices[0]
         self._prior_weights = np.array(list(weights.values()), dtype=float)
         self.arms, self.maximise = self.choice.arms, maximise
+        self._num_actions = len(self.arms)
+        self._check = ArmCheck(self.arms, reward, 1.0 if maximise else -1.0)
+        diagrams = " or ".join(str(choice.graph) for choice in self.choices)
+        self._task = (
+            f"by {type(self.engine).__name__} for {reward} in {diagrams}, with the arms {self.arms}"
+        )
 
     @classmethod
     def for_env(cls, env: "SCMEnv", *, engine: Engine | None = None) -> Self:
@@ -236,16 +245,26 @@ class ThompsonSampling(Agent):
         return np.asarray((values if self.maximise else -values).argmax(-1))
 
     def _learn(self, transition: Transition) -> None:
-        rows = self.choice.rows(transition.values, transition.observation)
-        self.belief.learn(rows, np.asarray(transition.action))
+        # what was played may have been set, so that it does not show what was intended
+        nodes = self.choice.graph.nodes
+        rows = self.choice.rows(transition.values, transition.observation, nodes)
+        if wrong := [name for name in nodes if rows[name].shape != (self.runs or 1,)]:
+            raise DataError(
+                f"{wrong[0]} has shape {rows[wrong[0]].shape}; expected one value for each run, "
+                f"({self.runs or 1},)"
+            )
+        arms = np.asarray(transition.action)
+        self._check(arms, transition.reward, rows)
+        self.belief.learn(rows, arms)
 
     def _read(self, log: Any, do: tuple[str, ...]) -> None:
-        columns = {name: np.asarray(log[name], dtype=np.float64) for name in log}
-        rows = self.choice.rows(columns, None, do)
-        runs = self.runs or 1
-        shaped = {n: np.broadcast_to(v, (runs, v.shape[-1])) for n, v in rows.items()}
-        if unknown := sorted(set(do) - set(self.choice.graph.nodes)):
+        runs, nodes = self.runs or 1, self.choice.graph.nodes
+        if unknown := sorted(set(do) - set(nodes)):
             raise DataError(f"{', '.join(unknown)} was set in the log, but is not in the diagram")
+        if self.choice.reward in do:
+            raise DataError(f"the reward, {self.choice.reward}, was set in the log; leave that out")
+        rows = self.choice.rows(log_columns(log, nodes, runs), None, do)
+        shaped = {n: np.broadcast_to(v, (runs, v.shape[-1])) for n, v in rows.items()}
         self.belief.read(shaped, frozenset(do))
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,12 +1,11 @@
 """Optimism in dynamic treatment regimes, within causal bounds where logs give them."""
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.agents.agent import Array
-from causalppl.agents.dtr_model import DTRModel, next_values
+from causalppl.agents.backward_induction import next_values
+from causalppl.agents.dtr_model import DTRModel
 from causalppl.agents.episodes import EpisodeAgent
 from causalppl.exceptions import DataError
 
@@ -42,10 +41,11 @@ class UCDTR(EpisodeAgent):
         True
     """
 
-    name: ClassVar[str] = "UC-DTR"
+    name = "UC-DTR"
 
     def __init__(self, model: DTRModel, *, error: float = 0.05, log_error: float = 0.05) -> None:
         super().__init__(model, log_error=log_error)
+        self._num_actions, self._task = model.num_arms, str(model)
         if not 0 < error < 1:
             raise DataError(f"error is {error:g}; expected a chance between 0 and 1, such as .05")
         self.error = error

@@ -87,7 +87,7 @@ class Bounds:
             if spread is not None and np.shape(spread)[lead:] != (2, *shape):
                 raise DataError(f"{name} has shape {np.shape(spread)}; expected (2, *{shape}) last")
         object.__setattr__(self, "lower", low)
-        object.__setattr__(self, "upper", np.maximum(low, high))
+        object.__setattr__(self, "upper", np.asarray(np.maximum(low, high)))
 
     @property
     def width(self) -> Array:

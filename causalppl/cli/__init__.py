@@ -1,4 +1,4 @@
-"""The command ``causalppl``.
+"""The command ``causalppl``, which `main` runs.
 
 | command | what it does |
 |---|---|

@@ -174,7 +174,7 @@ def _estimate(chosen: Namespace) -> Reply:
 
 
 def _bound(chosen: Namespace) -> Reply:
-    from causalppl.bounds.bound import bound
+    from causalppl.bounds import bound
 
     found = bound(
         _graph(chosen.graph),

@@ -6,7 +6,7 @@
 | `Counts` | the counts: the combinations that occur, and how often | - |
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from math import prod
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from causalppl.data.column import Value, closest, listed, shortened
+from causalppl.data.exact_sums import LIMB, of_limbs, sum_by_group
 from causalppl.data.factor import Factor
 from causalppl.data.files import FAMILIES, column_types, find_files, is_stored, opened, quoted
 from causalppl.data.reading import as_mapping, checked_names, plain_tensor
@@ -36,7 +37,6 @@ _ASKED = "; expected whole numbers, text or truth values, one in each row; conve
 _LARGEST_TABLE = 2**26  # cells of a factor; half a gibibyte
 _LARGEST_SUM = 2**62
 _LARGEST_EXACT = 2**53  # as in a table: integers up to here are exact in float64
-_LIMB = 2.0**30
 _MOST_STATES = 1_000
 _MOST_FRACTIONS = 100  # different values of a column with fractions
 _HEAD = 20_000  # rows that are looked at before a file is read whole
@@ -330,13 +330,10 @@ def _grouped_in_memory(
     if len(lengths) > 1:
         raise DataError(f"columns have the lengths {listed(lengths)}; expected equal ones")
     columns, group = _grouped(columns)
-    rows, sums = np.bincount(group), []
+    rows = np.bincount(group)
     if not weights:
         return _Groups(columns, states, rows)
-    for limb in _limbs(np.nan_to_num(weight)):
-        sums.append(np.zeros_like(rows))
-        np.add.at(sums[-1], group, limb)
-    return _Groups(columns, states, rows, _of_limbs(*sums))
+    return _Groups(columns, states, rows, sum_by_group(np.nan_to_num(weight), group, len(rows)))
 
 
 def _encoded(name: str, values: Any) -> tuple[Codes, list[Value]]:
@@ -403,18 +400,6 @@ def _check_weights(name: str, weight: Floats, num_rows: int) -> None:
         )
 
 
-def _limbs(weight: Floats) -> Iterator[Codes]:
-    """The whole part, and the next 30 and 30 binary digits, as whole numbers."""
-    for _ in range(3):
-        whole = np.floor(weight)
-        yield whole.astype(np.int64)
-        weight = (weight - whole) * _LIMB
-
-
-def _of_limbs(whole: Codes, middle: Codes, low: Codes) -> Floats:
-    return whole + (middle / _LIMB + low / _LIMB**2)
-
-
 def _grouped_by_duckdb(
     relation: Any, names: list[str], weights: list[str], max_states: int
 ) -> _Groups:
@@ -444,14 +429,14 @@ def _grouped_by_duckdb(
     low, high, *limbs = (np.ma.filled(part, 0) for part in found[len(keys) + 1 :])
     extremes = np.concatenate([low[absent == 0], high[absent == 0]])
     _check_weights(weights[0], extremes, int(rows.sum()))
-    return _Groups([*columns, absent], states, rows, _of_limbs(*limbs))
+    return _Groups([*columns, absent], states, rows, of_limbs(*limbs))
 
 
 def _weight_sums(weight: str) -> list[str]:
-    """Least and greatest weight, and the sums of the limbs (see `_limbs`)."""
+    """Least and greatest weight, and the sums of the limbs (see `limbs`)."""
     sums = [f"min({weight})", f"max({weight})"]
     for _ in range(3):
         # TRY_CAST: what is infinite or not a number is found in the other columns
         sums.append(f"TRY_CAST(sum(TRY_CAST(floor({weight}) AS BIGINT)) AS BIGINT)")
-        weight = f"(({weight} - floor({weight})) * {_LIMB!r})"
+        weight = f"(({weight} - floor({weight})) * {LIMB!r})"
     return sums

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from reprlib import repr as shorter
 from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from causalppl.envs.settable import Values, find_values
 from causalppl.exceptions import DataError, QueryError
 from causalppl.programs import SCM
 
-__all__ = ["Arms", "Settings"]
+__all__ = ["Arms", "Settings", "arm_numbers", "number_array"]
 
 Index: TypeAlias = NDArray[np.int64]
 WHICH = "set"
@@ -72,6 +74,7 @@ class Arms:
         self.names = scm.graph.in_order(used)
         self.open = self._open()
         self.space = self._space()
+        self._entries = frozenset(self.space if isinstance(self.space, spaces.Dict) else ())
         self._mask, self._free, self._values = self._tables()
 
     def __len__(self) -> int:
@@ -86,17 +89,26 @@ class Arms:
         """Read which arm each unit's action chooses.
 
         Raises:
-            DataError: A number is none of the arms.
+            DataError: A number is none of the arms, or entries of the action are missing.
         """
-        if self.open:
-            found = actions.get(WHICH, np.zeros(len(next(iter(actions.values()))), dtype=np.int64))
-        else:
-            found = actions
-        chosen = np.asarray(found, dtype=np.int64)
-        if (chosen.view(np.uint64) >= len(self.arms)).any():
-            bad = chosen[(chosen < 0) | (chosen >= len(self.arms))][0]
-            raise DataError(f"action {bad} was taken; expected 0 to {len(self.arms) - 1}")
-        return chosen
+        if not self.open:
+            return arm_numbers(actions, len(self.arms))
+        self.check_entries(actions)
+        if len(self.arms) == 1:
+            return np.zeros(len(next(iter(actions.values()))), dtype=np.int64)
+        return arm_numbers(actions[WHICH], len(self.arms))
+
+    def check_entries(self, actions: Any) -> None:
+        """Refuse actions that are no mapping with an entry for each part of the space.
+
+        Raises:
+            DataError: They are not.
+        """
+        if isinstance(actions, Mapping) and actions.keys() == self._entries:
+            return
+        found = ", ".join(map(str, actions)) if isinstance(actions, Mapping) else shorter(actions)
+        expected = ", ".join(self.space)  # type: ignore[arg-type]
+        raise DataError(f"the action has {found}; expected a mapping with {expected}")
 
     def settings(self, actions: Any) -> Settings:
         """Read actions, one for each unit, in the form of the batched space.
@@ -108,7 +120,7 @@ class Arms:
         values = self._values[chosen]
         for name, space in self.open.items():
             place = self.names.index(name)
-            given, free = np.asarray(actions[name], dtype=np.float64), self._free[chosen, place]
+            given, free = _numbers(name, actions[name], space), self._free[chosen, place]
             low, high = _bounds(space)
             if bool((free & ~((given >= low) & (given <= high))).any()):
                 bad = given[free & ~((given >= low) & (given <= high))][0]
@@ -117,10 +129,45 @@ class Arms:
         return Settings(self.names, self._mask[chosen], values)
 
     def batch(self, action: Any) -> Any:
-        """Turn the action of one unit into those of a batch of one."""
+        """Turn the action of one unit into those of a batch of one.
+
+        Raises:
+            DataError: It holds several numbers, or entries are missing.
+        """
         if not self.open:
-            return np.asarray([action], dtype=np.int64)
-        return {name: np.asarray(value)[None] for name, value in action.items()}
+            return _alone(action)
+        self.check_entries(action)
+        return {name: _alone(value) for name, value in action.items()}
+
+    def allowed(self, scm: SCM) -> dict[str, Values]:
+        """Find what the variables may be set to: what they can take, within their bounds if open.
+
+        Args:
+            scm: The model as it is where nobody acts.
+
+        Raises:
+            QueryError: A variable that takes finitely many values is open with bounds.
+            DataError: An arm sets a variable to a value that it cannot take.
+        """
+        values = find_values(scm, self.names)
+        found = dict(values)
+        for name, space in self.open.items():
+            low, high = _bounds(space)
+            if isinstance(space, spaces.Discrete):
+                values[name].check(np.arange(low, high + 1))
+            elif values[name].levels is not None:
+                raise QueryError(
+                    f"{name} is open with bounds, but takes finitely many values; expected a "
+                    "Discrete space of them"
+                )
+            else:
+                values[name].check([np.nextafter(low, high), np.nextafter(high, low)])
+            found[name] = values[name].within(low, high)
+        for name, value in ((n, v) for arm in self.arms for n, v in arm.items() if not _is_open(v)):
+            values[name].check(float(value))
+            known = found[name]
+            found[name] = known.within(min(known.low, value), max(known.high, value))
+        return found
 
     def fixed(self, arms: Iterable[Mapping[str, float]]) -> Settings:
         """Return the settings of arms whose values are all given."""
@@ -162,6 +209,61 @@ class Arms:
             given.append({name: 0.0 if name in opened else v for name, v in arm.items()})
         settings = self.fixed(given)
         return settings.mask, free, settings.values
+
+
+def arm_numbers(actions: Any, count: int) -> Index:
+    """Read the numbers of arms, of any shape.
+
+    Args:
+        actions: Integers.
+        count: How many arms there are.
+
+    Raises:
+        DataError: One is no integer (a truth value is none), or not the number of an arm.
+    """
+    given = number_array(actions)
+    if given.dtype.kind not in "iu":
+        raise DataError(
+            f"action {_first(given)!r} was taken, which is no integer; expected 0 to {count - 1}"
+        )
+    chosen: Index = given.astype(np.int64, copy=False)
+    if (chosen.view(np.uint64) >= count).any():  # one pass: negative numbers are large ones
+        bad = chosen[(chosen < 0) | (chosen >= count)][0]
+        raise DataError(f"action {bad} was taken; expected 0 to {count - 1}")
+    return chosen
+
+
+def number_array(given: Any) -> NDArray[Any]:
+    """Read an action, or one for each unit, as an array of any type.
+
+    Raises:
+        DataError: It is a list of lists that differ in length.
+    """
+    try:
+        return np.asarray(given)
+    except ValueError:  # lists of different lengths
+        raise DataError(
+            f"the action is {shorter(given)}; expected one number for each unit"
+        ) from None
+
+
+def _first(given: NDArray[Any]) -> Any:
+    return next(iter(given.reshape(-1)[:1].tolist()), None)
+
+
+def _alone(given: Any) -> NDArray[Any]:
+    found = number_array(given)
+    if found.ndim:
+        raise DataError(f"the action is {shorter(given)}; expected one number")
+    return found[None]
+
+
+def _numbers(name: str, given: Any, space: spaces.Space[Any]) -> NDArray[np.float64]:
+    found, is_whole = number_array(given), isinstance(space, spaces.Discrete)
+    if found.dtype.kind not in ("iu" if is_whole else "iuf"):
+        expected = "an integer" if is_whole else "a number"
+        raise DataError(f"{name} is set to {_first(found)!r}; expected {expected}")
+    return found.astype(np.float64, copy=False)
 
 
 def _is_open(value: Any) -> bool:

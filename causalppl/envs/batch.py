@@ -1,13 +1,14 @@
 """What vector environments share: spaces, and where their chance comes from."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from causalppl.envs.arms import number_array
 from causalppl.envs.by_value import ByValue
 from causalppl.envs.streams import OneStream, Stream, UnitStreams
 from causalppl.exceptions import AssumptionError, DataError
@@ -42,6 +43,7 @@ class BatchEnv(ByValue, VectorEnv[Any, Any, Any], Generic[Single]):
         self.action_space = batch_space(env.action_space, num_envs)
         self.observation_space = batch_space(env.observation_space, num_envs)
         self._stream: Stream | None = None
+        self._model_number = env.model_number
 
     @property
     def has_streams(self) -> bool:
@@ -83,27 +85,45 @@ class BatchEnv(ByValue, VectorEnv[Any, Any, Any], Generic[Single]):
                 self._stream = OneStream(self.np_random, self.num_envs)
         else:
             self._stream = self._unit_streams(seed)
+        self._model_number = self.env.model_number
         return self._begin(self._stream), {}
 
     @abstractmethod
     def _begin(self, stream: Stream) -> Any:
         """Draw units, and return what is seen of them."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.env!r}, {self.num_envs})"
+
     def _started(self, actions: Any) -> Stream:
         """Return the stream, and check that there is one action for each unit.
 
         Raises:
-            AssumptionError: `reset` was never called.
+            AssumptionError: `reset` was never called, or the environment was given another model
+                since.
             DataError: The number of actions is not that of environments.
         """
         if self._stream is None:
             raise AssumptionError("step was called before reset; call reset once")
-        columns = actions.values() if isinstance(actions, dict) else [actions]
-        if wrong := [np.shape(c) for c in columns if np.shape(c) != (self.num_envs,)]:
-            raise DataError(
-                f"actions have shape {wrong[0]}; expected ({self.num_envs},), one for each unit"
-            )
+        if self.env.model_number != self._model_number:
+            raise AssumptionError("the model was changed since the units began; call reset")
+        for column in actions.values() if isinstance(actions, Mapping) else [actions]:
+            if (shape := number_array(column).shape) != (self.num_envs,):
+                raise DataError(
+                    f"actions have shape {shape}; expected ({self.num_envs},), one for each unit"
+                )
         return self._stream
+
+    def _ended(self, values: Mapping[str, Any], seen: Any) -> dict[str, Any]:
+        """Return the info of a step that ends all episodes: values, and what had been seen."""
+        ended = np.ones(self.num_envs, dtype=bool)
+        return {
+            "values": values,
+            "final_obs": seen,
+            "_final_obs": ended,
+            "final_info": {"values": values},
+            "_final_info": ended,
+        }
 
     def _unit_streams(self, seeds: Sequence[int]) -> UnitStreams:
         if not self.has_streams:

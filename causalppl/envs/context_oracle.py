@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causalppl.envs.arms import Arms
+from causalppl.envs.arms import Arms, arm_numbers
 from causalppl.envs.oracle import Oracle
 from causalppl.exceptions import AssumptionError
 
@@ -53,7 +53,7 @@ class ContextOracle(Oracle):
 
     def mean(self, action: Any) -> Any:
         """Compute the mean reward of an arm that is played whatever is seen; batches too."""
-        found = self._drawn_table.mean(0)[np.asarray(action, dtype=np.int64)]
+        found = self._drawn_table.mean(0)[arm_numbers(action, len(self._arms))]
         return found if np.ndim(action) else float(found)
 
     def best_action(self, observation: Any = None) -> Any:
@@ -64,7 +64,7 @@ class ContextOracle(Oracle):
     def regret(self, observation: Any, action: Any) -> Any:
         """Compute how much less than the best arm in its place an arm earns on average."""
         table = self._table(observation)
-        arms = np.broadcast_to(np.asarray(action, dtype=np.int64), len(table))
+        arms = np.broadcast_to(arm_numbers(action, len(self._arms)), len(table))
         found = table.max(1) - table[np.arange(len(table)), arms]
         return found if self._is_batch(observation) else float(found[0])
 

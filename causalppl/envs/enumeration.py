@@ -15,11 +15,11 @@ from causalppl.envs.arms import Arms, Settings
 from causalppl.envs.running import run_units
 from causalppl.envs.shown import Shown
 from causalppl.estimation.program_law import why_infinite
-from causalppl.exceptions import ProgramError
+from causalppl.exceptions import AssumptionError, ProgramError
 from causalppl.programs import SCM
 from causalppl.programs.do import NATURAL
 
-__all__ = ["Cells", "count_cells", "enumerate_cells", "number_rows"]
+__all__ = ["Cells", "count_cells", "enumerate_cells", "fits_table", "number_rows"]
 
 MOST_CELLS = 2**22
 _CELLS_AT_ONCE = 2**17
@@ -62,6 +62,24 @@ def count_cells(scm: SCM, arms: Arms) -> int | None:
     if not arms.is_finite or why_infinite(scm) is not None:
         return None
     return len(arms) * math.prod(len(values) for values in _supports(scm).values())
+
+
+def fits_table(count: int | None, tabulate: bool | None) -> bool:
+    """Whether units are drawn from a table of all combinations, or by running the program.
+
+    Args:
+        count: How many combinations there are; None: infinitely many.
+        tabulate: What was asked for; None: a table if it is not too large.
+
+    Raises:
+        AssumptionError: A table was asked for, and there is none.
+    """
+    if tabulate and count is None:
+        raise AssumptionError(
+            "tabulate is True, but the program is not finite or an action has an open value; "
+            "expected None or False"
+        )
+    return count is not None and (count <= MOST_CELLS if tabulate is None else tabulate)
 
 
 def enumerate_cells(scm: SCM, arms: Arms, shown: Shown) -> Cells:
@@ -152,7 +170,8 @@ def number_rows(columns: list[Column], count: int) -> tuple[NDArray[np.int64], N
 
 def _plain(column: NDArray[np.float64]) -> Column:
     """Return integers where all values are."""
-    return column.astype(np.int64) if bool((column == np.round(column)).all()) else column
+    is_whole = (column == np.round(column)) & (np.abs(column) < 2**53)
+    return column.astype(np.int64) if bool(is_whole.all()) else column
 
 
 def _supports(scm: SCM) -> dict[str, Tensor]:

@@ -116,6 +116,7 @@ class FunctionOracle(Oracle):
 
     def mean(self, action: Any) -> Any:
         """Compute the mean reward of an action; batches too."""
+        self._arms.check_entries(action)
         is_batch = any(np.ndim(value) for value in action.values())
         actions = action if is_batch else self._arms.batch(action)
         found = self._sign * self._mean(self._arms.settings(actions))

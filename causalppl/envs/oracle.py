@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from causalppl.envs.arms import arm_numbers
 from causalppl.envs.views import Views
 
 __all__ = ["Oracle", "TableOracle"]
@@ -25,6 +26,9 @@ class Oracle(ABC):
         >>> oracle.regret(None, [0, 2]).round(3)
         array([0.  , 0.28])
     """
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(best mean reward {self.best:.4g})"
 
     @property
     @abstractmethod
@@ -105,7 +109,8 @@ class TableOracle(Oracle):
 
     def mean(self, action: Any) -> Any:
         """Compute the mean reward of an arm that is played whatever is seen; batches too."""
-        found = (self.view_weights @ self._table)[np.asarray(action, dtype=np.int64)]
+        arms = arm_numbers(action, self._table.shape[1])
+        found = (self.view_weights @ self._table)[arms]
         return found if np.ndim(action) else float(found)
 
     def best_action(self, observation: Any = None) -> Any:
@@ -115,5 +120,6 @@ class TableOracle(Oracle):
 
     def regret(self, observation: Any, action: Any) -> Any:
         """Compute how much less than the best arm in its place an arm earns on average."""
-        found = self._gaps[self._views.number(observation), np.asarray(action, dtype=np.int64)]
+        arms = arm_numbers(action, self._table.shape[1])
+        found = self._gaps[self._views.number(observation), arms]
         return found if np.ndim(found) else float(found)

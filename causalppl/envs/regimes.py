@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from causalppl.data import Table
-from causalppl.exceptions import AssumptionError, QueryError
+from causalppl.envs.settable import Values, is_rule
+from causalppl.exceptions import AssumptionError, DataError, QueryError
 from causalppl.inference import infer
 from causalppl.programs import SCM
 
 if TYPE_CHECKING:
     from causalppl.inference import Posterior
 
-__all__ = ["Regimes"]
+__all__ = ["Regimes", "observed_units"]
 
 _ALL = ("see", "do", "counterfactual")
 _WORLD = "done"
@@ -23,18 +24,19 @@ class Regimes:
     Args:
         scm: The model.
         allowed: Names of the regimes.
+        settable: The variables that may be set, and to what.
 
     Raises:
         QueryError: A name is none of them.
     """
 
-    def __init__(self, scm: SCM, allowed: Sequence[str]) -> None:
+    def __init__(self, scm: SCM, allowed: Sequence[str], settable: Mapping[str, Values]) -> None:
         if isinstance(allowed, str) or (unknown := sorted(set(allowed) - set(_ALL))):
             found = allowed if isinstance(allowed, str) else ", ".join(unknown)
             raise QueryError(
                 f"regimes has {found!r}; expected a sequence of {', '.join(map(repr, _ALL))}"
             )
-        self._scm = scm
+        self._scm, self._settable = scm, settable
         self.allowed = tuple(name for name in _ALL if name in allowed)
 
     def check(self, regime: str) -> None:
@@ -52,24 +54,17 @@ class Regimes:
     def see(self, num_units: int, *, seed: int) -> Table:
         """Draw the observed variables of units on which nobody acts."""
         self.check("see")
-        return self._observed(self._scm, num_units, seed)
+        return observed_units(self._scm, num_units, seed=seed)
 
-    def do(
-        self,
-        interventions: Mapping[str, Any],
-        settable: Sequence[str],
-        num_units: int,
-        *,
-        seed: int,
-    ) -> Table:
+    def do(self, interventions: Mapping[str, Any], num_units: int, *, seed: int) -> Table:
         """Draw the observed variables of units under an intervention."""
         self.check("do")
-        if refused := sorted(set(interventions) - set(settable)):
-            raise QueryError(
-                f"{', '.join(refused)} cannot be set here; expected {', '.join(settable)}"
-            )
+        self._check_names(interventions)
         model = self._scm.intervened(interventions) if interventions else self._scm
-        return self._observed(model, num_units, seed)
+        found = observed_units(model, num_units, seed=seed)
+        for name in interventions:
+            self._settable[name].check(found[name].cpu().numpy())
+        return found
 
     def counterfactual(
         self,
@@ -82,6 +77,9 @@ class Regimes:
     ) -> "Posterior":
         """Infer the outcome that units with this evidence would have had."""
         self.check("counterfactual")
+        self._check_names(interventions)
+        for name, value in self._scm.encode(interventions).items():
+            self._check_value(name, value)
         if hidden := sorted(set(evidence) - set(self._scm.observed)):
             raise QueryError(
                 f"{', '.join(hidden)} is evidence, but is not observed; expected some of "
@@ -96,6 +94,26 @@ class Regimes:
             **options,
         )
 
-    def _observed(self, model: SCM, num_units: int, seed: int) -> Table:
-        values = model.sample(num_units, seed=seed)
-        return Table.from_any({name: values[name].expand(num_units) for name in model.observed})
+    def _check_names(self, interventions: Mapping[str, Any]) -> None:
+        if refused := sorted(set(interventions) - set(self._settable)):
+            raise QueryError(
+                f"{', '.join(refused)} cannot be set here; expected "
+                f"{', '.join(self._settable) or 'no intervention'}"
+            )
+
+    def _check_value(self, name: str, value: Any) -> None:
+        """Refuse a value that cannot be had; a rule gives its values only when it is followed."""
+        allowed = self._settable[name]
+        if not is_rule(value):
+            allowed.check(value)
+        elif not allowed.is_any:
+            raise DataError(
+                f"{name} is set by a {type(value).__name__}, and cannot take every number; "
+                "expected a number, or one for each unit"
+            )
+
+
+def observed_units(scm: SCM, num_units: int, *, seed: int | None) -> Table:
+    """Draw units of a model: the observed variables only."""
+    values = scm.sample(num_units, seed=seed)
+    return Table.from_any({name: values[name].expand(num_units) for name in scm.observed})

@@ -4,24 +4,23 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.data import Table
 from causalppl.envs.arms import Arms
-from causalppl.envs.by_value import ByValue
-from causalppl.envs.enumeration import MOST_CELLS, count_cells, enumerate_cells
+from causalppl.envs.enumeration import count_cells, enumerate_cells, fits_table
 from causalppl.envs.oracle import Oracle
 from causalppl.envs.pay import Pay
 from causalppl.envs.regimes import Regimes
-from causalppl.envs.shown import Context, Shown, check_number
+from causalppl.envs.settable import check_number
+from causalppl.envs.shown import Context, Shown, one_unit
 from causalppl.envs.streams import OneStream
 from causalppl.envs.truth import Truth, find_oracle
+from causalppl.envs.unit_env import UnitEnv
 from causalppl.envs.units import ProgramUnits, TabulatedUnits, UnitSource
 from causalppl.estimation.program_law import check_parameters
 from causalppl.exceptions import AssumptionError, QueryError
-from causalppl.graphs import ADMG
 from causalppl.programs import SCM
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["SCMEnv"]
 
 
-class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
+class SCMEnv(UnitEnv):
     """An SCM in which an agent acts, once for each unit.
 
     ``reset`` draws a unit and shows what may be seen of it; ``step`` sets the variables of the
@@ -56,16 +55,19 @@ class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
         truth: For the oracle of a program that is not finite: mean outcomes, where they are known,
             as a function of a mapping of the variables that are set and the entries of what is
             seen. None: by draws.
+        may_set_outcome: Whether arms may set the outcome itself, which fixes the reward.
 
     Attributes:
         arms: The arms, as mappings.
         oracle: True means, the optimum and regret, for evaluation.
 
     Raises:
-        QueryError: A variable is unknown, or there is no arm.
+        QueryError: A variable is unknown, there is no arm, or one sets the outcome.
         ProgramError: The program has random parameters: an environment has one truth.
-        AssumptionError: What is seen depends on what may be set.
-        DataError: A reward outside its range is possible (in a finite program; else `step` raises).
+        AssumptionError: What is seen depends on what may be set, or a ``truth`` is given for a
+            program that is tabulated and so has its own.
+        DataError: An arm sets a variable to a value that it cannot take, or a reward outside its
+            range is possible (in a finite program; else `step` raises).
 
     References:
         Lee and Bareinboim (2018), Structural causal bandits; Bareinboim, Forney and Pearl (2015)
@@ -85,7 +87,7 @@ class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
         [[0.15, 0.45], [0.45, 0.15]]
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's name
+    units: UnitSource
 
     def __init__(
         self,
@@ -100,6 +102,7 @@ class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
         maximise: bool = True,
         tabulate: bool | None = None,
         truth: Truth | None = None,
+        may_set_outcome: bool = False,
     ) -> None:
         if outcome not in scm.observed:
             raise QueryError(
@@ -111,7 +114,19 @@ class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
         self.pay = Pay(float(reward_range[0]), float(reward_range[1]), 1.0 if maximise else -1.0)
         self._actions, self._seeing, self._tabulate = actions, (context, intent), tabulate
         self._allowed, self._truth = regimes, (scm, truth)
+        choices = Arms(scm, actions)
+        if outcome in choices.names and not may_set_outcome:
+            raise QueryError(
+                f"an arm sets {outcome}, which makes the reward; expected arms that set its "
+                "causes, or may_set_outcome=True"
+            )
+        self._settable = choices.allowed(scm)
         self.set_model(scm)
+        if truth is not None and isinstance(self.units, TabulatedUnits):
+            raise AssumptionError(
+                "a truth is given, but the program is finite, so that its means are computed; "
+                "leave truth out, or give tabulate=False too"
+            )
         self.action_space = self.choices.space
         self.observation_space = self.shown.space(self.units.levels)
 
@@ -123,13 +138,15 @@ class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
         """
         check_parameters(scm)
         choices = Arms(scm, self._actions)
-        shown, regimes = Shown(scm, choices, *self._seeing), Regimes(scm, self._allowed)
+        shown = Shown(scm, choices, *self._seeing)
+        regimes = Regimes(scm, self._allowed, self._settable)
         if "do" not in regimes.allowed and any(choices.arms):
             raise AssumptionError(
                 f"the regimes are {', '.join(regimes.allowed)}, but some arms set variables; "
                 "expected only the arm {}, or 'do' among the regimes"
             )
         self.units = self._unit_source(scm, choices, shown)
+        self.model_number += 1
         self.scm, self.choices, self.shown, self.regimes = scm, choices, shown, regimes
         self.__dict__.pop("oracle", None)
         self._begun: Any = None
@@ -141,11 +158,6 @@ class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
         return self.choices.arms
 
     @property
-    def graph(self) -> ADMG:
-        """The causal diagram over the observed variables."""
-        return self.scm.graph
-
-    @property
     def context(self) -> tuple[str, ...]:
         """The variables that are seen before acting."""
         return self.shown.context
@@ -154,16 +166,6 @@ class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
     def intent(self) -> str | None:
         """The variable whose natural value is seen before acting."""
         return self.shown.intent
-
-    @property
-    def reward_range(self) -> tuple[float, float]:
-        """Smallest and largest reward."""
-        return self.pay.low, self.pay.high
-
-    @property
-    def has_streams(self) -> bool:
-        """Whether a batch may have one random stream for each of its environments."""
-        return self.units.has_streams
 
     @cached_property
     def oracle(self) -> Oracle:
@@ -190,12 +192,17 @@ class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
         """
         if self._begun is None:
             raise AssumptionError("step was called without a unit; call reset before each step")
-        begun, self._begun = self._begun, None
         actions = self.choices.batch(action)
-        values = self.units.finish(begun, actions, OneStream(self.np_random, 1))
+        values = self.units.finish(self._begun, actions, OneStream(self.np_random, 1))
+        self._begun = None
         reward = float(self.pay.rewards(values[self.outcome])[0])
         info = {"values": {name: column[0] for name, column in values.items()}}
         return self._observation(), reward, True, False, info
+
+    def __repr__(self) -> str:
+        seen = f"; shows {', '.join(self.shown.keys)}" if self.shown.keys else ""
+        sets = ", ".join(self.choices.names) or "nothing"
+        return f"SCMEnv({len(self.arms)} arms that set {sets}; pays {self.outcome}{seen})"
 
     def vector(self, num_envs: int) -> "SCMVectorEnv":
         """Return many of this environment as one, with a vectorised step."""
@@ -224,8 +231,9 @@ class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
         Raises:
             AssumptionError: ``"do"`` is not among the regimes.
             QueryError: A variable is set that no arm sets.
+            DataError: One is set to a value that it cannot take, or beyond its bounds.
         """
-        return self.regimes.do(interventions, self.choices.names, num_units, seed=self._seed(seed))
+        return self.regimes.do(interventions, num_units, seed=self._seed(seed))
 
     def counterfactual(
         self,
@@ -238,7 +246,8 @@ class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
         """Ask what the outcome of units that were seen would have been under an intervention.
 
         Args:
-            interventions: As for `causalppl.do`.
+            interventions: As for `causalppl.do`; numbers only (one, or one for each unit) for
+                variables that cannot take every number.
             evidence: Observed variable to value, one or one for each unit.
             seed: Seed of the answer; None: from the environment's own stream.
             **options: Further options of `causalppl.infer`.
@@ -248,6 +257,8 @@ class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
 
         Raises:
             AssumptionError: ``"counterfactual"`` is not among the regimes.
+            QueryError: A variable is set that no arm sets, or evidence is not observed.
+            DataError: One is set to a value that it cannot take, or beyond its bounds.
         """
         return self.regimes.counterfactual(
             interventions, evidence, self.outcome, seed=self._seed(seed), **options
@@ -259,22 +270,10 @@ class SCMEnv(ByValue, gymnasium.Env[Any, Any]):
     def _observation(self) -> Any:
         if not self._seen:
             return np.int64(0)
-        # a Discrete space holds numbers, a Box arrays
-        return {
-            key: column[0] if column.dtype == np.int64 else np.array(column[0])
-            for key, column in self._seen.items()
-        }
+        return one_unit(self._seen)
 
     def _unit_source(self, scm: SCM, choices: Arms, shown: Shown) -> UnitSource:
-        count = count_cells(scm, choices) if self._tabulate is not False else None
-        if self._tabulate is None and count is not None and count > MOST_CELLS:
-            count = None
-        if self._tabulate and count is None:
-            raise AssumptionError(
-                "tabulate is True, but the program is not finite or an action has an open value; "
-                "expected None or False"
-            )
-        if count is None:
+        if not fits_table(count_cells(scm, choices), self._tabulate):
             return ProgramUnits(scm, choices, shown)
         cells = enumerate_cells(scm, choices, shown)
         self.pay.rewards(cells.values[self.outcome])

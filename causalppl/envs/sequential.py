@@ -10,19 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.data import Table
-from causalppl.envs.by_value import ByValue
-from causalppl.envs.enumeration import MOST_CELLS
+from causalppl.envs.arms import Arms
+from causalppl.envs.enumeration import fits_table
 from causalppl.envs.oracle import Oracle
 from causalppl.envs.pay import Pay
+from causalppl.envs.regimes import observed_units
 from causalppl.envs.sequential_oracle import SequentialOracle, StageLaw
 from causalppl.envs.sequential_tree import TreeUnits, count_tree, tree_laws
 from causalppl.envs.sequential_units import SequentialProgramUnits, SequentialUnits
+from causalppl.envs.shown import one_unit
 from causalppl.envs.stages import STAGE, Plan, Stage
 from causalppl.envs.streams import OneStream, Stream
-from causalppl.envs.units import integer_levels
+from causalppl.envs.unit_env import UnitEnv
 from causalppl.estimation.program_law import check_parameters
 from causalppl.exceptions import AssumptionError
-from causalppl.graphs import ADMG
 from causalppl.programs import SCM
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Episodes", "SequentialSCMEnv"]
 
 
-class SequentialSCMEnv(ByValue, gymnasium.Env[Any, Any]):
+class SequentialSCMEnv(UnitEnv):
     """An SCM in which an agent acts at several stages of the same unit.
 
     An observation has an entry ``"stage"`` and one for each entry of the stages' ``seen``; what
@@ -54,9 +55,12 @@ class SequentialSCMEnv(ByValue, gymnasium.Env[Any, Any]):
         oracle: The optimum, and what each action loses, for evaluation.
 
     Raises:
-        QueryError: A variable is unknown, or stages differ in their number of arms.
+        QueryError: A variable is unknown, stages differ in their number of arms, or one sets what
+            it is paid for.
         ProgramError: The program has random parameters: an environment has one truth.
         AssumptionError: What is seen or paid at a stage could still be changed later.
+        DataError: An arm sets a variable to a value that it cannot take, or a reward outside its
+            range is possible (in a finite program; else `step` raises).
 
     References:
         Murphy (2003), Optimal dynamic treatment regimes; Zhang and Bareinboim (2019), Near-optimal
@@ -72,7 +76,7 @@ class SequentialSCMEnv(ByValue, gymnasium.Env[Any, Any]):
         0.72508
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's name
+    units: SequentialUnits
 
     def __init__(
         self,
@@ -89,6 +93,8 @@ class SequentialSCMEnv(ByValue, gymnasium.Env[Any, Any]):
         self.pay = Pay(float(reward_range[0]), float(reward_range[1]), 1.0 if maximise else -1.0)
         self._given_outcome, self._tabulate = outcome, tabulate
         self._stage_laws = (scm, stage_laws)
+        for stage in self.stages:
+            Arms(scm, stage.arms).allowed(scm)
         self.set_model(scm)
         self.action_space = gymnasium.spaces.Discrete(self.plan.num_arms)
         self.observation_space = self.plan.space(self._levels)
@@ -103,6 +109,7 @@ class SequentialSCMEnv(ByValue, gymnasium.Env[Any, Any]):
         check_parameters(scm)
         plan = Plan(scm, self.stages, self._given_outcome)
         self.units, self._levels = self._unit_source(scm, plan)
+        self.model_number += 1
         self.scm, self.plan = scm, plan
         self.__dict__.pop("oracle", None)
         self._episode: Episodes | None = None
@@ -111,21 +118,6 @@ class SequentialSCMEnv(ByValue, gymnasium.Env[Any, Any]):
     def outcome(self) -> str:
         """The variable that is paid after the last stage."""
         return str(self.plan.rewards[-1])
-
-    @property
-    def graph(self) -> ADMG:
-        """The causal diagram over the observed variables."""
-        return self.scm.graph
-
-    @property
-    def reward_range(self) -> tuple[float, float]:
-        """Smallest and largest reward of a stage."""
-        return self.pay.low, self.pay.high
-
-    @property
-    def has_streams(self) -> bool:
-        """Whether a batch may have one random stream for each of its environments."""
-        return self.units.has_streams
 
     @cached_property
     def oracle(self) -> Oracle:
@@ -163,9 +155,14 @@ class SequentialSCMEnv(ByValue, gymnasium.Env[Any, Any]):
         """
         if self._episode is None or self._episode.has_ended:
             raise AssumptionError("step was called without a unit; call reset before an episode")
-        rewards, values = self._episode.act(np.asarray([action]))
+        rewards, values = self._episode.act(self.plan.arms[self._episode.stage].batch(action))
         info = {"values": {name: column[0] for name, column in values.items()}}
         return self._observation(), float(rewards[0]), self._episode.has_ended, False, info
+
+    def __repr__(self) -> str:
+        paid = ", ".join(dict.fromkeys(name for name in self.plan.rewards if name))
+        arms = f"{self.plan.num_arms} arms at each of {len(self.plan)} stages"
+        return f"SequentialSCMEnv({arms}; pays {paid})"
 
     def vector(self, num_envs: int) -> "SequentialVectorEnv":
         """Return many of this environment as one, with a vectorised step."""
@@ -178,8 +175,7 @@ class SequentialSCMEnv(ByValue, gymnasium.Env[Any, Any]):
 
         Whoever acted may have seen what is hidden here.
         """
-        values = self.scm.sample(num_units, seed=seed)
-        return Table.from_any({n: values[n].expand(num_units) for n in self.scm.observed})
+        return observed_units(self.scm, num_units, seed=seed)
 
     def begin(self, count: int, stream: Stream) -> "Episodes":
         """Draw units that stand before the first stage."""
@@ -187,22 +183,15 @@ class SequentialSCMEnv(ByValue, gymnasium.Env[Any, Any]):
 
     def _observation(self) -> Any:
         assert self._episode is not None
-        return {
-            key: column[0] if column.dtype == np.int64 else np.array(column[0])
-            for key, column in self._episode.observation().items()
-        }
+        return one_unit(self._episode.observation())
 
     def _unit_source(
         self, scm: SCM, plan: Plan
     ) -> tuple[SequentialUnits, dict[str, NDArray[np.int64]]]:
         """Choose where units come from; also the values of variables that are integers."""
-        count = count_tree(scm, plan) if self._tabulate is not False else None
-        if count is None or (self._tabulate is None and count > MOST_CELLS):
-            if self._tabulate:
-                raise AssumptionError("tabulate is True, but the program is not finite")
-            found = {name: integer_levels(scm.laws.get(name)) for name in scm.observed}
-            levels = {name: known for name, known in found.items() if known is not None}
-            return SequentialProgramUnits(scm, plan, frozenset(levels)), levels
+        if not fits_table(count_tree(scm, plan), self._tabulate):
+            runs = SequentialProgramUnits(scm, plan)
+            return runs, runs.levels
         tree = TreeUnits(scm, plan)
         last = tree.levels[-1].values
         for name in filter(None, plan.rewards):

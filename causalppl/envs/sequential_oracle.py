@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from causalppl.envs.arms import arm_numbers
 from causalppl.envs.oracle import Oracle
 from causalppl.envs.stages import STAGE
 from causalppl.envs.views import Views
@@ -49,8 +50,9 @@ class SequentialOracle(Oracle):
         num_arms: How many arms each stage has.
 
     Attributes:
+        views: For each stage what can be seen before acting, by name, shape ``(views,)`` each.
         q: For each stage the mean of the rewards still to come, shape ``(views, arms)``, if the
-            best policy follows.
+            best policy follows; its rows are in the order of ``views``.
 
     Example:
         >>> from causalppl.envs import make_env
@@ -64,6 +66,7 @@ class SequentialOracle(Oracle):
     ) -> None:
         self._first, self._stage_laws, self._num_arms = first, tuple(stage_laws), num_arms
         self._views = [Views(each.views) for each in stage_laws]
+        self.views = tuple(found.columns for found in self._views)
         self.q: list[NDArray[np.float64]] = []
         after = self._ended = np.zeros(int(stage_laws[-1].target.max()) + 1)
         for each in reversed(self._stage_laws):
@@ -84,7 +87,8 @@ class SequentialOracle(Oracle):
 
     def mean(self, action: Any) -> Any:
         """Compute the mean sum of rewards of always taking the same arm; batches too."""
-        found = [self.value(_constant(int(arm))) for arm in np.atleast_1d(action)]
+        arms = arm_numbers(action, self._num_arms)
+        found = [self.value(_constant(int(arm))) for arm in arms.reshape(-1)]
         return np.array(found) if np.ndim(action) else found[0]
 
     def value(self, policy: Callable[[dict[str, Any]], Any]) -> float:
@@ -99,7 +103,7 @@ class SequentialOracle(Oracle):
             each = self._stage_laws[stage]
             table = self._backed_up(each, after)
             observation = {STAGE: np.full(len(table), stage), **each.views}
-            arms = np.asarray(policy(observation), dtype=np.int64)
+            arms = arm_numbers(policy(observation), self._num_arms)
             after = table[np.arange(len(table)), arms]
         return float(self._first @ after)
 
@@ -113,7 +117,7 @@ class SequentialOracle(Oracle):
         Over an episode the mean of the sum is the best policy's value less that of the policy
         that was followed.
         """
-        return self._look_up(self._lost, observation, np.asarray(action, dtype=np.int64))
+        return self._look_up(self._lost, observation, arm_numbers(action, self._num_arms))
 
     def _backed_up(self, each: StageLaw, after: NDArray[np.float64]) -> NDArray[np.float64]:
         gains: NDArray[np.float64] = each.weights * (each.rewards + after[each.target])

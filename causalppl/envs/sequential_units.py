@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from causalppl.envs.arms import Settings
-from causalppl.envs.own_chance import can_invert
-from causalppl.envs.running import run_units
+from causalppl.envs.program_runs import ProgramRuns
 from causalppl.envs.stages import Plan
 from causalppl.envs.streams import Stream
 from causalppl.programs import SCM
@@ -48,26 +47,22 @@ class _Begun:
 class SequentialProgramUnits(SequentialUnits):
     """Units of any program, which is run once for all units at each stage.
 
-    Sites that no later action reaches keep the values of their last run; the others are drawn
-    anew under the actions so far, which is their law given all that was seen.
-
     Args:
         scm: The model.
         plan: The stages.
-        integers: Observed variables with integer values.
+
+    Attributes:
+        levels: The values of observed variables that are drawn from finitely many integers.
     """
 
-    def __init__(self, scm: SCM, plan: Plan, integers: frozenset[str]) -> None:
-        self.has_streams = can_invert(scm)
-        self._scm, self._plan, self._integers = scm, plan, integers
-        sites = scm.structure.sites
-        sampled = [n for n in scm.structure.unit_sites if sites[n].kind == "sample"]
-        self._fixed = []
-        for settable in plan.settable:
-            reached = frozenset[str]().union(
-                *(scm.diagram.descendants({name}) | {name} for name in settable)
-            )
-            self._fixed.append([name for name in sampled if name not in reached])
+    def __init__(self, scm: SCM, plan: Plan) -> None:
+        self._runs = ProgramRuns(scm)
+        self.has_streams = self._runs.has_streams
+        self._plan, self._observed = plan, scm.observed
+        self.levels = {n: known for n, known in self._runs.levels.items() if n in scm.observed}
+        self._fixed = [
+            self._runs.beyond(scm.diagram.descendants(settable)) for settable in plan.settable
+        ]
 
     def begin(self, count: int, stream: Stream) -> tuple[Any, Columns]:
         """Run the program without an action."""
@@ -82,18 +77,11 @@ class SequentialProgramUnits(SequentialUnits):
         return self._run(acted, stage + 1, stream)
 
     def _run(self, begun: _Begun, stage: int, stream: Stream) -> tuple[Any, Columns]:
-        scm, count = self._scm, begun.count
-        chance = stream if self.has_streams else stream.seed()
-        settings = _joined(begun.settings)
-        values = run_units(scm, count, settings, chance=chance, held=begun.held)
+        values = self._runs.draw(begun.count, stream, _joined(begun.settings), begun.held)
         held = {name: values[name].clone() for name in self._fixed[stage]}
-        known = self._plan.revealed(stage) if stage < len(self._plan) else scm.observed
-        columns = {name: self._column(name, values[name]) for name in known}
-        return _Begun(count, held, begun.settings), columns
-
-    def _column(self, name: str, value: Tensor) -> NDArray[Any]:
-        found: NDArray[Any] = value.double().cpu().numpy().copy()
-        return found.astype(np.int64) if name in self._integers else found
+        known = self._plan.revealed(stage) if stage < len(self._plan) else self._observed
+        columns = {name: self._runs.column(name, values[name]) for name in known}
+        return _Begun(begun.count, held, begun.settings), columns
 
 
 def _joined(settings: tuple[Settings, ...]) -> Settings | None:

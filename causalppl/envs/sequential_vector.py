@@ -47,13 +47,11 @@ class SequentialVectorEnv(BatchEnv[SequentialSCMEnv]):
                 a reward is outside its range.
         """
         stream = self._started(actions)
-        rewards, values = self._episodes.act(np.asarray(actions))
+        rewards, values = self._episodes.act(actions)
         seen, has_ended = self._episodes.observation(), self._episodes.has_ended
         ended = np.full(self.num_envs, has_ended)
-        info: dict[str, Any] = {"values": values}
+        info = self._ended(values, seen) if has_ended else {"values": values}
         if has_ended:
-            info |= {"final_obs": seen, "_final_obs": ended.copy()}
-            info |= {"final_info": {"values": values}, "_final_info": ended.copy()}
             seen = self._begin(stream)
         return seen, rewards, ended, np.zeros(self.num_envs, dtype=bool), info
 

@@ -8,11 +8,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from causalppl.envs.arms import Arms
+from causalppl.envs.settable import check_number
 from causalppl.exceptions import AssumptionError, QueryError
 from causalppl.programs import SCM
 from causalppl.programs.do import NATURAL
 
-__all__ = ["Shown", "check_number", "number_space"]
+__all__ = ["Shown", "number_space", "one_unit"]
 
 Context: TypeAlias = Sequence[str] | Mapping[str, tuple[float, float]]
 
@@ -90,14 +91,12 @@ class Shown:
         return not self.keys
 
 
-def check_number(scm: SCM, name: str) -> None:
-    """Refuse a variable that holds several values for each unit.
-
-    Raises:
-        QueryError: It does.
-    """
-    if shape := tuple(scm.structure.sites[name].event_shape):
-        raise QueryError(f"{name} has shape {shape} for each unit; expected one number")
+def one_unit(columns: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return what is seen of a single unit: a Discrete space holds numbers, a Box arrays."""
+    return {
+        key: column[0] if column.dtype == np.int64 else np.array(column[0])
+        for key, column in columns.items()
+    }
 
 
 def number_space(levels: NDArray[Any] | None) -> spaces.Space[Any]:

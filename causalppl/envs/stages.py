@@ -8,7 +8,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from causalppl.envs.arms import Arms
-from causalppl.envs.shown import check_number, number_space
+from causalppl.envs.settable import check_number
+from causalppl.envs.shown import number_space
 from causalppl.examples.sequential import Stage
 from causalppl.exceptions import AssumptionError, QueryError
 from causalppl.programs import SCM
@@ -36,7 +37,7 @@ class Plan:
 
     Raises:
         QueryError: There is no stage, stages differ in their number of arms, set the same variable
-            or leave values open, or a variable is not observed.
+            or what they are paid for, or leave values open, or a variable is not observed.
         AssumptionError: What is seen or paid at a stage could still be changed later.
     """
 
@@ -122,6 +123,11 @@ class Plan:
         names = [name for arms in self.arms for name in arms.names]
         if len(set(names)) < len(names):
             raise QueryError("a variable is set at two stages; expected one stage for each")
+        for arms, paid in zip(self.arms, self.rewards, strict=True):
+            if paid in arms.names:
+                raise QueryError(
+                    f"{paid} is paid at the stage that sets it; expected arms that set its causes"
+                )
         for k, seen in enumerate(self.seen):
             self._check_fixed(scm, seen.values(), k, "seen")
         for k, paid in enumerate(self.rewards):

@@ -5,21 +5,20 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from causalppl.envs.arms import Arms
 from causalppl.envs.enumeration import Cells
-from causalppl.envs.own_chance import can_invert
-from causalppl.envs.running import run_units
+from causalppl.envs.program_runs import ProgramRuns
 from causalppl.envs.sampler import CellSampler
+from causalppl.envs.settable import integer_levels
 from causalppl.envs.shown import Shown
 from causalppl.envs.streams import Stream
 from causalppl.estimation.program_law import ProgramLaw, why_infinite
 from causalppl.programs import SCM
 
-__all__ = ["ProgramUnits", "TabulatedUnits", "UnitSource", "integer_levels"]
+__all__ = ["ProgramUnits", "TabulatedUnits", "UnitSource"]
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 
@@ -75,9 +74,7 @@ class TabulatedUnits(UnitSource):
 class ProgramUnits(UnitSource):
     """Units of any program, by running it once for all.
 
-    What is seen before acting is held while the program runs again under the action: sites that
-    no action reaches keep their values, the others are drawn anew, which is their law given what
-    is seen. Sites are drawn by inversion, from a stream of each unit's own, where all can be.
+    What is seen before acting is held while the program runs again under the action.
 
     Args:
         scm: The model.
@@ -86,24 +83,18 @@ class ProgramUnits(UnitSource):
     """
 
     def __init__(self, scm: SCM, arms: Arms, shown: Shown) -> None:
-        self.has_streams = can_invert(scm)
-        self._scm, self._arms, self._shown = scm, arms, shown
-        reached = frozenset[str]()
-        for name in arms.names:
-            reached |= scm.diagram.descendants({name}) - {name}
-        sites = scm.structure.sites
-        units = scm.structure.unit_sites
-        self._held = [n for n in units if sites[n].kind == "sample" and n not in reached]
-        self._integers = frozenset(
-            n for n, law in scm.laws.items() if integer_levels(law) is not None
-        )
+        self._runs = ProgramRuns(scm)
+        self.has_streams = self._runs.has_streams
+        self._arms, self._shown, self._observed = arms, shown, scm.observed
+        reached = frozenset[str]().union(*(scm.diagram.descendants({n}) - {n} for n in arms.names))
+        self._held = self._runs.beyond(reached)
         self.levels = _finite_levels(scm, shown)
 
     def begin(self, count: int, stream: Stream) -> tuple[Any, Columns]:
         """Draw units; the program is not run where nothing is seen."""
         if self._shown.is_empty:
             return (count, {}), {}
-        values = run_units(self._scm, count, chance=self._chance(stream))
+        values = self._runs.draw(count, stream)
         held = {name: values[name].clone() for name in self._held}
         seen = {key: self._seen(key, values) for key in self._shown.keys}
         return (count, held), seen
@@ -111,21 +102,13 @@ class ProgramUnits(UnitSource):
     def finish(self, begun: Any, actions: Any, stream: Stream) -> Columns:
         """Act on the units."""
         count, held = begun
-        settings = self._arms.settings(actions)
-        values = run_units(self._scm, count, settings, chance=self._chance(stream), held=held)
-        return {name: self._column(name, values) for name in self._scm.observed}
-
-    def _chance(self, stream: Stream) -> Stream | int:
-        return stream if self.has_streams else stream.seed()
+        values = self._runs.draw(count, stream, self._arms.settings(actions), held)
+        return {name: self._runs.column(name, values[name]) for name in self._observed}
 
     def _seen(self, key: str, values: Mapping[str, Tensor]) -> NDArray[Any]:
-        column = self._column(self._shown.variable(key), values)
+        name = self._shown.variable(key)
+        column = self._runs.column(name, values[name])
         return column.astype(self.levels[key].dtype) if key in self.levels else column
-
-    def _column(self, name: str, values: Mapping[str, Tensor]) -> NDArray[Any]:
-        kind = torch.int64 if name in self._integers else torch.float64
-        column: NDArray[Any] = values[name].to(kind).cpu().numpy().copy()
-        return column
 
 
 def _finite_levels(scm: SCM, shown: Shown) -> dict[str, NDArray[Any]]:
@@ -142,12 +125,3 @@ def _finite_levels(scm: SCM, shown: Shown) -> dict[str, NDArray[Any]]:
         states = ProgramLaw(scm).states
         found |= {key: np.array(states[shown.variable(key)]) for key in computed}
     return found
-
-
-def integer_levels(law: Any) -> NDArray[np.int64] | None:
-    """List the values of a finite law of integers; None for any other, or none."""
-    if law is None or not law.has_enumerate_support or law.event_shape:
-        return None
-    support = law.enumerate_support(expand=False).reshape(-1).numpy()
-    integers: NDArray[np.int64] = support.astype(np.int64)
-    return integers if bool((integers == support).all()) else None

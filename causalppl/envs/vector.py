@@ -53,20 +53,11 @@ class SCMVectorEnv(BatchEnv[SCMEnv]):
         stream = self._started(actions)
         values = self.env.units.finish(self._begun, actions, stream)
         rewards = self.env.pay.rewards(values[self.env.outcome])
+        info = self._ended(values, self.env.shown.observation(self._seen, self.num_envs))
         ended = np.ones(self.num_envs, dtype=bool)
-        info = {
-            "values": values,
-            "final_obs": self._observation(),
-            "_final_obs": ended,
-            "final_info": {"values": values},
-            "_final_info": ended,
-        }
-        return self._begin(stream), rewards, ended.copy(), ~ended, info
+        return self._begin(stream), rewards, ended, ~ended, info
 
     def _begin(self, stream: Stream) -> Any:
         self._begun, self._seen = self.env.units.begin(self.num_envs, stream)
-        return self._observation()
-
-    def _observation(self) -> Any:
-        columns = {key: column.copy() for key, column in self._seen.items()}
-        return self.env.shown.observation(columns, self.num_envs)
+        shown = {key: column.copy() for key, column in self._seen.items()}
+        return self.env.shown.observation(shown, self.num_envs)

@@ -6,6 +6,8 @@ from typing import Any
 import gymnasium
 
 from causalppl.data import Table
+from causalppl.envs.regimes import observed_units
+from causalppl.envs.settable import find_values, is_rule
 from causalppl.exceptions import AssumptionError, QueryError
 from causalppl.graphs import ADMG
 from causalppl.identification import possibly_optimal_sets
@@ -133,9 +135,7 @@ class CausalEnvWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         Returns:
             The observed variables.
         """
-        scm = self.scm
-        values = scm.intervened(interventions).sample(num_units, seed=seed)
-        return Table.from_any({name: values[name].expand(num_units) for name in scm.observed})
+        return observed_units(self.scm.intervened(interventions), num_units, seed=seed)
 
     def mean_reward(self, interventions: Interventions, *, seed: int | None = None) -> float:
         """Compute the model's mean reward under an intervention, exactly where it can be.
@@ -156,7 +156,10 @@ class CausalEnvWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
 
         Raises:
             AssumptionError: The environment does not run the model: it was only given one.
-            ProgramError: A variable is unknown; nothing is changed.
+            ProgramError: A variable is unknown.
+            DataError: One is set to a value that it cannot take, or a reward leaves its range.
+
+        If it fails, nothing is changed.
         """
         if not self._is_carried:
             raise AssumptionError(
@@ -164,6 +167,7 @@ class CausalEnvWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
                 "expected an environment with an attribute 'scm'"
             )
         assert self._model is not None
+        self._check_values(interventions)
         changed = self._model.intervened(interventions) if interventions else self._model
         put = getattr(self._carrier, "set_model", None)
         if put is None:
@@ -171,6 +175,16 @@ class CausalEnvWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         else:
             put(changed)
         self.interventions = dict(interventions)
+
+    def _check_values(self, interventions: Mapping[str, Any]) -> None:
+        """Check numbers; what is paid is checked by its range."""
+        assert self._model is not None
+        sites = self._model.structure.sites
+        given = {n: v for n, v in self._model.encode(interventions).items() if not is_rule(v)}
+        checked = [n for n in given if n in sites and not sites[n].event_shape]
+        for name, values in find_values(self._model, checked).items():
+            if name != self._reward_node:
+                values.check(given[name])
 
     def clear_intervention(self) -> None:
         """Put the original mechanisms back."""

@@ -50,6 +50,7 @@ name                        what it does                               paper
 `SubsetStability`
 `BootstrapError`            the standard error, by rows weighed at     Rubin (1981)
                             random
+`FunctionalForm`            models of another form, flexible ones          Hausman (1978)
 `SimulatedConfounder`       a hidden cause of growing strength         -
 `PriorSensitivity`,         weaker and stronger priors; whether the    Gelman et al. (1996)
 `PosteriorPredictive`       data look like draws of the posterior
@@ -120,6 +121,7 @@ from causalppl.estimation.refutation_checks import (
     SimulatedConfounder,
     SubsetStability,
 )
+from causalppl.estimation.refutation_form import FunctionalForm
 from causalppl.estimation.refutation_priors import PosteriorPredictive, PriorSensitivity
 from causalppl.estimation.refute import Refutation, refute
 from causalppl.estimation.unit_effects import UnitEffects, unit_effects
@@ -144,6 +146,7 @@ __all__ = [
     "Estimator",
     "Falsification",
     "FrontDoor",
+    "FunctionalForm",
     "GEstimation",
     "GFormula",
     "GraphComparison",

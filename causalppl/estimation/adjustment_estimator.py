@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from causalppl.estimation.adjustment_design import AdjustmentDesign
+from causalppl.estimation.bootstrap_ends import with_ends
 from causalppl.estimation.column_values import MOST_STATES, numbers
 from causalppl.estimation.estimate import Array, Estimate
 from causalppl.estimation.estimator import Estimator, Problem
@@ -36,6 +37,7 @@ class Computed:
         notes: As in `Estimate`.
         diagnostics: As in `Estimate`.
         terms: How many coefficients each arm's own model has, beside its constant.
+        freedom: The degrees of freedom of the errors, where they are known.
     """
 
     values: Array
@@ -44,6 +46,7 @@ class Computed:
     notes: tuple[str, ...] = ()
     diagnostics: Any = None
     terms: int = 0
+    freedom: float = float("inf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,16 +137,20 @@ class AdjustmentEstimator(Estimator):
             raise DataError(f"{self.name} has no formula for the errors here; leave bootstrap out")
         shape = tuple(map(len, design.axes.values()))
         error, raised = None, tuple[str, ...]()
-        if draws is None and influence is not None:
+        if draws is not None:
+            draws = draws.reshape(-1, *shape)
+            error, draws = draws.std(axis=0, ddof=1), with_ends(draws)
+        elif influence is not None:
             factor, raised = _allow_for_few(design, found)
+            factor *= float(stdtrit(found.freedom, 0.975) / ndtri(0.975))
             error = np.sqrt((influence**2).mean(0) / design.num_rows).reshape(shape) * factor
         return Estimate(
             design.estimand.query,
-            _described(self),
+            described(self),
             (design.weights @ found.values).reshape(shape),
             axes=design.axes,
             error=error,
-            draws=None if draws is None else draws.reshape(-1, *shape),
+            draws=draws,
             num_rows=design.num_rows,
             num_dropped=design.table.dropped,
             ess=len(found.ess) ** 2 / sum(1 / size for size in found.ess) if found.ess else None,
@@ -206,7 +213,7 @@ class AdjustmentEstimator(Estimator):
         return np.array(draws), (note,)
 
 
-def _described(estimator: AdjustmentEstimator) -> str:
+def described(estimator: AdjustmentEstimator) -> str:
     """Its name, with the settings that differ from the defaults."""
     given = [(f.name, getattr(estimator, f.name), f.default) for f in fields(estimator)]
     listed = [

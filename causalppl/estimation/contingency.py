@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import fsum
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.data import Column, Table
+from causalppl.data.exact_sums import sum_by_group
 from causalppl.estimation.estimator import Problem
 from causalppl.estimation.exact import SourceKey
 from causalppl.exceptions import DataError
@@ -82,7 +84,7 @@ class Contingency:
     def total(self, source: SourceKey) -> float:
         """Add up the weights of a source: the effective sample size."""
         weights = self.weights[source]
-        return float(self.num_rows(source)) if weights is None else float(weights.sum())
+        return float(self.num_rows(source)) if weights is None else fsum(weights)
 
     def cells(self, names: Iterable[str]) -> int:
         """Count the combinations of values of some variables."""
@@ -95,8 +97,12 @@ class Contingency:
         for name in chosen:
             place = place * len(self.states[name]) + self.codes[source][name]
         size = self.cells(chosen)
-        table = np.bincount(place, weights=self.weights[source], minlength=size)
-        return table.astype(float).reshape([len(self.states[name]) for name in chosen])
+        weights = self.weights[source]
+        if weights is None:
+            table = np.bincount(place, minlength=size).astype(float)
+        else:  # the same digits in any order of the rows
+            table = sum_by_group(weights, place, size)
+        return table.reshape([len(self.states[name]) for name in chosen])
 
 
 def leaves_by_source(estimand: Estimand) -> dict[SourceKey, list[Probability]]:
@@ -190,4 +196,4 @@ def _moved(own: tuple[Value, ...], codes: Codes, states: tuple[Value, ...]) -> C
 def _scaled(weights: Array | None) -> Array | None:
     if weights is None or bool((weights == np.floor(weights)).all()):
         return weights
-    return weights * (weights.sum() / (weights**2).sum())
+    return np.asarray(weights * (fsum(weights) / fsum(weights**2)))

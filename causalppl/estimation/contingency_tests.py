@@ -10,6 +10,7 @@ from scipy import special
 from causalppl.estimation.independence_contract import Found, IndependenceTest
 from causalppl.estimation.sample import Question
 from causalppl.exceptions import DataError
+from causalppl.seeding import checked_seed
 
 __all__ = ["ChiSquared", "StratifiedPermutation"]
 
@@ -97,7 +98,7 @@ class StratifiedPermutation(IndependenceTest):
         return Found(statistic, p_value)
 
     def _drawn(self, tables: Array, statistic: float, total: Array) -> float:
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(checked_seed(self.seed))
         for table in tables.astype(np.int64):
             from scipy import stats
 

@@ -28,6 +28,7 @@ from causalppl.exceptions import (
 from causalppl.programs.finite import FiniteModel, random_law
 from causalppl.programs.scm import SCM
 from causalppl.queries import Contrast, Query
+from causalppl.seeding import checked_seed
 
 __all__ = ["Counterexample", "Input", "Unidentified", "counterexample"]
 
@@ -234,7 +235,7 @@ def counterexample(
     asked = replace(asked, query=query)
     _refuse_wide(asked)
     small = minimal_question(asked)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checked_seed(seed))
     best: Counterexample | None = None
     tried = skipped = 0
     for ground in _grounds(asked, small, rng):

@@ -1,5 +1,6 @@
 """Doubly robust estimators: right in large samples if either of two models is."""
 
+import warnings
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -8,10 +9,15 @@ import numpy as np
 from scipy.special import expit, logit
 
 from causalppl.estimation.adjustment_design import AdjustmentDesign
-from causalppl.estimation.adjustment_estimator import AdjustmentEstimator, Computed
+from causalppl.estimation.adjustment_estimator import (
+    AdjustmentEstimator,
+    Computed,
+    described,
+)
 from causalppl.estimation.adjustment_question import Mean
 from causalppl.estimation.column_values import numbers
-from causalppl.estimation.estimate import Array
+from causalppl.estimation.estimate import Array, Estimate
+from causalppl.estimation.estimator import Problem
 from causalppl.estimation.features import Features
 from causalppl.estimation.folds import find_folds
 from causalppl.estimation.nuisance import check_learner, choose_learner, name_of
@@ -23,10 +29,15 @@ from causalppl.estimation.overlap import (
     warn_of_poor_overlap,
 )
 from causalppl.estimation.propensity import predict_treatment
+from causalppl.estimation.repeated_splits import median_over_splits
 from causalppl.estimation.settings import check_count, check_flags, check_fraction
 from causalppl.estimation.weighting import rows_to_keep, spread_out
+from causalppl.exceptions import DataError
+from causalppl.inference.progress import progress_bar
 
 __all__ = ["AIPW", "TMLE", "DoublyRobust"]
+
+_STRIDE = 1_000_003  # between the seeds of splits, so that those of two answers differ
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,13 @@ class DoublyRobust(AdjustmentEstimator):
         clip: Raise chances below this to it.
         trim: Leave out rows with a chance below this of an arm asked about, then fit anew; the
             answer is about the rows that stay.
+        repeats: How often to split the rows anew. With 2 or more the answer is the median over
+            the splits, and its error allows for their spread: where overlap is poor, one split
+            can move it by a good part of its error. The interval is by formula then.
+
+    References:
+        Chernozhukov et al. (2018), Double/debiased machine learning for treatment and structural
+        parameters, section 3.4, for the median over splits.
     """
 
     outcome: Any = None
@@ -53,6 +71,7 @@ class DoublyRobust(AdjustmentEstimator):
     pooled: bool = False
     clip: float = 0.01
     trim: float = 0.0
+    repeats: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,7 +80,13 @@ class DoublyRobust(AdjustmentEstimator):
         check_fraction("clip", self.clip)
         check_fraction("trim", self.trim)
         check_count("folds", self.folds, 1, 5)
+        check_count("repeats", self.repeats, 1, 5)
         check_flags(self, "pooled")
+        if self.repeats > 1 and self.bootstrap:
+            raise DataError(
+                f"repeats is {self.repeats} and bootstrap {self.bootstrap}; expected one of them: "
+                "errors over repeats are by formula, leave bootstrap out"
+            )
 
     def model_assumption(self) -> str:
         """Say which models must be right."""
@@ -75,6 +100,20 @@ class DoublyRobust(AdjustmentEstimator):
         treats = Features(design, tuple(self.terms)).treats
         self.check_pooled(design, pooled=self.pooled or treats)
         find_folds(design, self.folds, np.random.default_rng(0))
+
+    def solve(self, problem: Problem, *, seed: int, progress: bool = False) -> Estimate:
+        """Estimate the means, by one split of the rows or several, see `Estimator.solve`."""
+        if self.repeats == 1:
+            return super().solve(problem, seed=seed, progress=progress)
+        once, found = replace(self, repeats=1), list[Estimate]()
+        with progress_bar(self.repeats, "splits", progress=progress) as bar:
+            for number in range(self.repeats):
+                with warnings.catch_warnings():
+                    if number:
+                        warnings.simplefilter("ignore")  # said once
+                    found.append(once.solve(problem, seed=seed + _STRIDE * number))
+                bar.update()
+        return median_over_splits(found, described(self))
 
     def compute(self, design: AdjustmentDesign, rng: np.random.Generator) -> Computed:
         """Estimate the means of a design."""

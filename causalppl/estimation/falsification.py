@@ -1,6 +1,6 @@
 """What the data say to each constraint that a diagram implies."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,6 +21,7 @@ __all__ = ["CheckedIndependence", "Fact", "Falsification", "PermutationBaseline"
 
 Codes: TypeAlias = NDArray[np.int64]
 Fact: TypeAlias = Independence | DormantIndependence
+_MOST_NAMED = 4  # facts in a sentence
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,7 @@ class Falsification:
             listed = ", ".join(map(" ".join, droppable))
             sentences.append(f"The data do not show a need for {listed}.")
         sentences += self._assumed()
+        sentences += self._doubted()
         if self.baseline is not None:
             sentences.append(self._compared(self.baseline))
         return " ".join(sentences)
@@ -222,6 +224,14 @@ class Falsification:
         listed = "; ".join(f"{test}, {assumes}" for test, assumes in kinds.items())
         return [f"What the tests take for granted: {listed}."] if listed else []
 
+    def _doubted(self) -> list[str]:
+        """Name the tests in which the data speak against what is taken for granted."""
+        doubts: dict[str, list[str]] = {}
+        for check in self.checks:
+            if check.result.doubt:
+                doubts.setdefault(check.result.doubt, []).append(str(check.fact))
+        return [f"In {_listed(facts)} {doubt}." for doubt, facts in doubts.items()]
+
     def _compared(self, baseline: PermutationBaseline) -> str:
         better = "is better" if baseline.p_value <= self.level else "is not better"
         telling = "informative" if baseline.p_informative <= self.level else "not informative"
@@ -236,3 +246,9 @@ class Falsification:
 
     def _repr_html_(self) -> str:
         return f"<p>{escape(self.interpret())}</p>{self.summary().to_html()}"
+
+
+def _listed(facts: Sequence[str]) -> str:
+    """The first few facts, and how many more there are."""
+    more = f" and {len(facts) - _MOST_NAMED} others" if len(facts) > _MOST_NAMED else ""
+    return "; ".join(facts[:_MOST_NAMED]) + more

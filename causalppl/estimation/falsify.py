@@ -33,7 +33,7 @@ from causalppl.graphs.local_markov import (
 )
 from causalppl.inference.progress import is_shown, progress_bar
 from causalppl.programs import SCM
-from causalppl.seeding import spawn_seeds
+from causalppl.seeding import checked_seed, spawn_seeds
 from causalppl.typing import Program
 
 __all__ = [
@@ -91,7 +91,7 @@ def falsify(
 
     Raises:
         DataError: A column is missing, there are independences and none could be tested, or
-            ``level``, ``adjust``, ``test`` or ``permutations`` are none.
+            ``level``, ``adjust``, ``test``, ``permutations`` or ``seed`` are none.
         GraphError: An independence is not implied by the diagram.
 
     References:
@@ -108,6 +108,7 @@ def falsify(
         The data contradict the diagram: of 1 implied constraint on up to 500 rows, 1 violated ...
     """
     _check_settings(level, test, permutations)
+    used = checked_seed(seed)
     adjusting = find_adjustment(adjust)
     graph = graph_of(model).in_canonical_order()
     asked = tuple(markov_basis(graph) if independences is None else independences)
@@ -131,7 +132,7 @@ def falsify(
     edges = {edge: c for edge, fact in absent.items() if (c := tester.check(fact, level))}
     baseline = None
     if permutations and (tested := [fact for fact in found if isinstance(fact, Independence)]):
-        orders = _orders(len(graph.nodes), permutations, seed, progress=is_shown(progress))
+        orders = _orders(len(graph.nodes), permutations, used, progress=is_shown(progress))
         baseline = tester.baseline(graph, tested, level, orders)
     return Falsification(graph, tuple(checks), skipped, edges, level, adjusting, baseline)
 
@@ -199,7 +200,7 @@ class _Tester:
         return PermutationBaseline(violations, np.array(permuted), equivalent)
 
 
-def _orders(size: int, count: int, seed: int | None, *, progress: bool) -> Iterator[Codes]:
+def _orders(size: int, count: int, seed: int, *, progress: bool) -> Iterator[Codes]:
     rng = np.random.default_rng(spawn_seeds(seed, 1)[0])
     with progress_bar(count, "exchanging nodes", progress=progress) as bar:
         for _ in range(count):

@@ -26,6 +26,8 @@ class IndependenceResult:
         num_rows, num_dropped: How many rows it used, and left out because of gaps.
         effect: Absolute (partial) correlation, or Cramér's V; None where there is no such measure.
         assumes: What the p-value takes for granted, besides rows drawn independently.
+        doubt: What in these data speaks against that, and how the p-value allows for it; empty if
+            nothing was seen.
     """
 
     test: str
@@ -35,6 +37,7 @@ class IndependenceResult:
     num_dropped: int = 0
     effect: float | None = None
     assumes: str = ""
+    doubt: str = ""
 
 
 class Found(NamedTuple):
@@ -44,6 +47,7 @@ class Found(NamedTuple):
     p_value: float
     effect: float | None = None
     how: str = ""
+    doubt: str = ""
 
 
 class IndependenceTest(ABC):
@@ -85,6 +89,7 @@ class IndependenceTest(ABC):
             sample.num_rows - question.num_rows,
             found.effect,
             self.assumes,
+            found.doubt,
         )
 
     @abstractmethod

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri, fdtri, stdtrit
 
-__all__ = ["BiasReduced", "robust_bound", "student_draws"]
+__all__ = ["BiasReduced", "allow_for_weights", "robust_bound", "student_draws"]
 
 Array: TypeAlias = NDArray[np.float64]
 Codes: TypeAlias = NDArray[np.int64]
 
 _WHOLE = 1e-10  # one less leverage at which a cluster alone decides a coefficient
 _DRAWS = 4_000  # quantiles that stand for a Student interval
+_FARTHEST = 0.99  # of the squared distance of moments from zero, as a share of the most there is
 
 
 @dataclass(eq=False)
@@ -88,6 +89,35 @@ def robust_bound(num_instruments: int, freedom: float, prob: float) -> float:
     if left <= 0:
         return float("inf")
     return float(fdtri(num_instruments, left, prob) * freedom * num_instruments / left)
+
+
+def allow_for_weights(freedom: float, lost: int, distance: float) -> tuple[float, float]:
+    """By how much to raise an error where the best weights of moments were estimated.
+
+    To weight moments is to regress the one that tells the effect on the others, which are zero if
+    all is right: the effect is the intercept. Its error is larger the farther their means are from
+    zero, and each costs a degree of freedom. With clusters of one size and Gaussian sums the ratio
+    of effect and error is Student's then.
+
+    Args:
+        freedom: The degrees of freedom of the error with known weights.
+        lost: How many moments are zero.
+        distance: Hansen's J, with scores that are not centred, over the number of clusters: the
+            square of the distance, from 0 to 1.
+
+    Returns:
+        The factor, and the degrees of freedom that are left, at least one.
+
+    References:
+        Hwang (2021), Simple and trustworthy cluster-robust GMM inference.
+
+    Example:
+        >>> factor, left = allow_for_weights(9.0, 3, 0.2)
+        >>> round(factor, 3), left
+        (1.369, 6.0)
+    """
+    left = max(freedom - lost, 1.0)
+    return float(np.sqrt(freedom / left / (1 - min(distance, _FARTHEST)))), left
 
 
 def student_draws(value: float, error: float, freedom: float) -> Array:

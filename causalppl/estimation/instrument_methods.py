@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from scipy.special import chdtrc
 
 from causalppl.estimation.anderson_rubin import Interval
 from causalppl.estimation.estimate import Estimate
-from causalppl.estimation.instrument_clusters import student_draws
+from causalppl.estimation.instrument_clusters import allow_for_weights, student_draws
 from causalppl.estimation.instrument_columns import InstrumentColumns
 from causalppl.estimation.instrument_stages import Errors, Stages, check_errors
 from causalppl.estimation.user_warning import warn_user
@@ -53,6 +53,19 @@ class InstrumentMethod(ABC):
         """Estimate the effect."""
 
 
+class _Combined(NamedTuple):
+    """One combination of the instruments: with the method's label, and what it found by the way.
+
+    ``restrictions`` is on how many relations between the instruments the combination was estimated
+    to be best; each costs the interval a degree of freedom.
+    """
+
+    values: Array
+    label: str
+    found: dict[str, float]
+    restrictions: int = 0
+
+
 @dataclass(frozen=True)
 class _Linear(InstrumentMethod):
     """A method for a linear effect, the same for all units."""
@@ -64,7 +77,7 @@ class _Linear(InstrumentMethod):
         x, y = columns.treatment, columns.outcome
         low, high = columns.x_values or (0, 1)
         stages = Stages(columns, self.errors)
-        combined, label, more = self._combined(stages)
+        combined = self._combined(stages)
         own = [
             f"homogeneity: the effect of {x} on {y} is linear and the same for all units; where it "
             "is not, this is a weighted average of the effects among those whom the instruments "
@@ -72,11 +85,11 @@ class _Linear(InstrumentMethod):
         ]
         if columns.given:
             own.append(f"{', '.join(columns.given)} enter linearly")
-        return _assembled(stages, combined, average_effect(x, y, low, high), label, own, more)
+        return _assembled(stages, combined, average_effect(x, y, low, high), own)
 
     @abstractmethod
-    def _combined(self, stages: Stages) -> tuple[Array, str, dict[str, float]]:
-        """Combine the instruments; with the method's label, and what it found by the way."""
+    def _combined(self, stages: Stages) -> _Combined:
+        """Combine the instruments."""
 
 
 def _check_noise(stages: Stages) -> None:
@@ -108,8 +121,8 @@ class TwoStageLeastSquares(_Linear):
         'classical'
     """
 
-    def _combined(self, stages: Stages) -> tuple[Array, str, dict[str, float]]:
-        return stages.fitted, "two-stage least squares", {}
+    def _combined(self, stages: Stages) -> _Combined:
+        return _Combined(stages.fitted, "two-stage least squares", {})
 
 
 @dataclass(frozen=True)
@@ -130,14 +143,14 @@ class LIML(_Linear):
         'HC1'
     """
 
-    def _combined(self, stages: Stages) -> tuple[Array, str, dict[str, float]]:
+    def _combined(self, stages: Stages) -> _Combined:
         _check_noise(stages)
         both = np.stack([stages.y, stages.x])
         left = both - np.stack([stages.projected(stages.y), stages.fitted])
         ratios = np.linalg.eigvals(np.linalg.solve(both @ both.T, left @ left.T)).real
         kappa = 1 / float(ratios.max())
         combined = stages.x - kappa * (stages.x - stages.fitted)
-        return combined, "LIML", {"kappa": kappa}
+        return _Combined(combined, "LIML", {"kappa": kappa})
 
 
 @dataclass(frozen=True)
@@ -147,9 +160,13 @@ class GMM(_Linear):
     Each instrument is weighted by what it tells, under unequal variances and within clusters; two
     stages do so only for a constant variance. With more instruments than one, Hansen's J tests
     whether they agree on the effect: ``diagnostics`` hold ``hansen_j``, chi-squared with
-    ``hansen_df`` degrees of freedom if they do, and ``hansen_p``. With some 15 clusters or fewer
-    its intervals are too short, since the weights of the instruments are uncertain themselves;
-    prefer `TwoStageLeastSquares` there.
+    ``hansen_df`` degrees of freedom if they do, and ``hansen_p``.
+
+    The weights are estimated themselves, from as many pieces as there are clusters (or rows). To
+    weight k instruments is to regress the moment that tells the effect on k - 1 moments that are
+    zero: under ``errors="HC1"`` this costs k - 1 degrees of freedom, and the error is raised as
+    that of any regression away from its mean, by how far these moments are from zero (J). With few
+    clusters for many instruments intervals are wide; `TwoStageLeastSquares` may be surer there.
 
     Attributes:
         errors: As for `TwoStageLeastSquares`; ``"classical"`` makes it two stages, and J Sargan's.
@@ -157,7 +174,8 @@ class GMM(_Linear):
             computed anew from those of the step before.
 
     References:
-        Hansen (1982), Large sample properties of generalized method of moments estimators.
+        Hansen (1982), Large sample properties of generalized method of moments estimators; Hwang
+        (2021), Simple and trustworthy cluster-robust GMM inference, for few clusters.
 
     Example:
         >>> GMM(steps=3).steps
@@ -171,7 +189,7 @@ class GMM(_Linear):
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 2:
             raise DataError(f"steps is {self.steps!r}; expected an integer, at least 2")
 
-    def _combined(self, stages: Stages) -> tuple[Array, str, dict[str, float]]:
+    def _combined(self, stages: Stages) -> _Combined:
         _check_noise(stages)
         combined = stages.fitted
         for _ in range(self.steps - 1):
@@ -181,11 +199,11 @@ class GMM(_Linear):
             combined = stages.fitted  # the same but for a factor
         label = f"{self.steps}-step GMM"
         if stages.num_instruments == 1:
-            return combined, label, {}
+            return _Combined(combined, label, {})
         left, free = stages.z.T @ stages.residual(combined), stages.num_instruments - 1
         hansen = float(left @ np.linalg.solve(spread, left))
-        p = float(chdtrc(free, hansen))
-        return combined, label, {"hansen_j": hansen, "hansen_df": free, "hansen_p": p}
+        tested = {"hansen_j": hansen, "hansen_df": free, "hansen_p": float(chdtrc(free, hansen))}
+        return _Combined(combined, label, tested, free if self.errors == "HC1" else 0)
 
     def _moment_spread(self, stages: Stages, residual: Array) -> Array:
         """The covariance of the moments ``z'residual``."""
@@ -255,7 +273,7 @@ class Wald(InstrumentMethod):
             )
         stages = Stages(columns, self.errors)
         more = {"numerator": above, "denominator": below}
-        return _assembled(stages, stages.fitted, query, "Wald ratio", [own], more)
+        return _assembled(stages, _Combined(stages.fitted, "Wald ratio", more), query, [own])
 
 
 def average_effect(treatment: str, outcome: str, low: Value, high: Value) -> Contrast:
@@ -292,27 +310,28 @@ def _shared_assumptions(columns: InstrumentColumns) -> tuple[str, ...]:
 
 
 def _assembled(
-    stages: Stages,
-    combined: Array,
-    query: Query | Contrast,
-    label: str,
-    own: list[str],
-    more: dict[str, float],
+    stages: Stages, combination: _Combined, query: Query | Contrast, own: list[str]
 ) -> Estimate:
     """Put the answer together, for a step from the lower of two treatments to the upper."""
-    columns = stages.columns
+    columns, combined, more = stages.columns, combination.values, combination.found
     low, high = columns.x_values or (0, 1)
     step = float(high) - float(low)
     kind = "CR2" if stages.corrects_clusters else stages.errors
     by = f" clustered by {columns.cluster}" if columns.cluster else ""
     value, error = step * stages.slope(combined), step * stages.error(combined)
     freedom = stages.freedom(combined)
+    if combination.restrictions:
+        free = min(freedom, float(stages.num_rows - stages.num_covariates - 1))
+        factor, left = allow_for_weights(
+            free, combination.restrictions, more["hansen_j"] / columns.num_clusters
+        )
+        error, freedom = error * factor, freedom if np.isinf(freedom) else left
     strength, critical = stages.effective_f()
     intervals = [(step * low, step * high) for low, high in stages.anderson_rubin()]
     pull = combined * stages.residual(combined) / float(combined @ stages.x)
     return Estimate(
         query,
-        f"{label} ({kind} errors{by})",
+        f"{combination.label} ({kind} errors{by})",
         np.array(value),
         error=np.array(error),
         draws=None if np.isinf(freedom) else student_draws(value, error, freedom),

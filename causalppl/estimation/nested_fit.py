@@ -251,16 +251,14 @@ class Fit:
         asked = sorted(step.parameters)
         if not asked:
             return np.full(count, self.target(step, seen, own, len(rows)).mean())
-        points, place = np.unique(
-            np.stack([values[s] for s in asked], axis=1), axis=0, return_inverse=True
-        )
+        points, place = _different(np.stack([values[s] for s in asked], axis=1))
         stride = -(-len(points) * len(rows) // _MOST_PAIRS)
         thin = np.tile(np.arange(0, len(rows), max(1, stride)), len(points))
         size = len(thin) // len(points)
         seen, own = ({s: c[thin] for s, c in each.items()} for each in (seen, own))
         fixed = {s: np.repeat(points[:, k], size) for k, s in enumerate(asked)}
         found = self.target(step, {**seen, **fixed}, own, len(thin)).reshape(-1, size).mean(axis=1)
-        return np.asarray(found[place.reshape(-1)])
+        return np.asarray(found[place])
 
     def _regression(self, step: Expectation, values: Values, count: int) -> Array:
         matrix = self.columns.features(values, self.regressors(step), count)
@@ -327,6 +325,15 @@ class Fit:
             return seen, counts / len(column)
         places = (np.arange(_PINS) + 0.5) / _PINS
         return np.quantile(column, places, method="nearest"), np.full(_PINS, 1 / _PINS)
+
+
+def _different(points: Array) -> tuple[Array, NDArray[np.int64]]:
+    """The rows that differ, and the place of each row among them."""
+    if points.shape[1] == 1:  # faster than by rows
+        seen, place = np.unique(points[:, 0], return_inverse=True)
+        return seen[:, None], place
+    seen, place = np.unique(points, axis=0, return_inverse=True)
+    return seen, place.reshape(-1)
 
 
 def _divided(numerator: Array, denominator: Array) -> Array:

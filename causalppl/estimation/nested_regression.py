@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from causalppl.estimation.bootstrap_ends import with_ends
 from causalppl.estimation.estimate import Array, Estimate
 from causalppl.estimation.estimator import Estimator, Problem
 from causalppl.estimation.nested_correction import Link, contributions, find_chains
@@ -196,7 +197,8 @@ class NestedRegression(Estimator):
             "plug-in, bootstrap",
             _MODELS,
             values=value,
-            draws=np.array(draws),
+            error=np.std(draws, axis=0, ddof=1),
+            draws=with_ends(np.array(draws)),
             diagnostics={"lost_draws": lost},
         )
 

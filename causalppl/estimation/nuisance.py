@@ -1,9 +1,11 @@
 """Learners of scikit-learn for outcome and treatment: which to take, how they are fitted."""
 
 import importlib
+import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -126,8 +128,17 @@ def _candidates(num_rows: int, num_columns: int, *, classes: bool) -> list[Any]:
 
 def one_thread(num_rows: int) -> AbstractContextManager[Any]:
     """Keep learners to one thread on few rows, where several cost more than they save."""
+    if num_rows > _ENOUGH_TO_CHOOSE:
+        return nullcontext()
+    limited: AbstractContextManager[Any] = _thread_pools(len(sys.modules)).limit(limits=1)
+    return limited
+
+
+@lru_cache(maxsize=1)
+def _thread_pools(num_modules: int) -> Any:
+    """Find the libraries with threads; anew once modules were imported, which may bring others."""
     threads: Any = importlib.import_module("threadpoolctl")  # scikit-learn needs it
-    return threads.threadpool_limits(1) if num_rows <= _ENOUGH_TO_CHOOSE else nullcontext()
+    return threads.ThreadpoolController()
 
 
 class Fitted:

@@ -106,8 +106,9 @@ class GFormula(AdjustmentEstimator):
 
     def compute(self, design: AdjustmentDesign, rng: np.random.Generator) -> Computed:
         """Estimate the means of a design, and say where there are no counterparts."""
-        found = self._fitted(design)
-        support = describe_support(design, Features(design, tuple(self.terms)))
+        features = Features(design, tuple(self.terms))
+        found = self._fitted(design, features)
+        support = describe_support(design, features)
         if support.trouble:
             warn_user(support.trouble, OverlapWarning)
         return replace(
@@ -119,10 +120,9 @@ class GFormula(AdjustmentEstimator):
 
     def values(self, design: AdjustmentDesign, rng: np.random.Generator) -> Array:
         """Estimate the means of a design, and nothing else."""
-        return self._fitted(design).values
+        return self._fitted(design, Features(design, tuple(self.terms))).values
 
-    def _fitted(self, design: AdjustmentDesign) -> Computed:
-        features = Features(design, tuple(self.terms))
+    def _fitted(self, design: AdjustmentDesign, features: Features) -> Computed:
         pooled = self.pooled or features.treats or design.is_numeric
         values = np.zeros(len(design.means))
         influence = np.zeros((design.num_rows, len(values)))

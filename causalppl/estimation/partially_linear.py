@@ -7,7 +7,7 @@ import numpy as np
 
 from causalppl.estimation.adjustment_design import AdjustmentDesign
 from causalppl.estimation.adjustment_estimator import AdjustmentEstimator, Computed
-from causalppl.estimation.dose import describe_doses
+from causalppl.estimation.dose import describe_doses, find_bend
 from causalppl.estimation.estimate import Array
 from causalppl.estimation.features import Features
 from causalppl.estimation.folds import Fold, find_folds
@@ -22,12 +22,19 @@ from causalppl.estimation.overlap import effective_size
 from causalppl.estimation.propensity import find_separation
 from causalppl.estimation.settings import check_count
 from causalppl.estimation.user_warning import warn_user
-from causalppl.exceptions import AssumptionError, DataError, OverlapWarning, QueryError
+from causalppl.exceptions import (
+    AssumptionError,
+    DataError,
+    HeuristicWarning,
+    OverlapWarning,
+    QueryError,
+)
 
 __all__ = ["PartiallyLinear"]
 
 NOTHING_LEFT = 1e-4  # a share of the treatment's variance that cannot tell a slope
 LITTLE_LEFT = 0.02
+BENT = 0.01  # the level of the test that the effect is a line
 
 
 @dataclass(frozen=True)
@@ -36,11 +43,16 @@ class PartiallyLinear(AdjustmentEstimator):
 
     The model says ``Y = slope * X + g(Z) + noise``. What the covariates predict is taken off both
     outcome and treatment, by models fitted on other rows, and what is left of the one is regressed
-    on what is left of the other; the interval allows for noise of any spread. The effect of b
-    against a is ``slope * (b - a)``; of two values that are no numbers, the slope itself.
+    on what is left of the other; the interval allows for noise of any spread (HC3, with quantiles
+    of Student's t, of fewer degrees of freedom the more rests on few rows). The effect of b against
+    a is ``slope * (b - a)``; of two values that are no numbers, the slope itself.
 
     Where effects differ between units, the slope is an average of theirs, weighted by how much the
     treatment varies given the covariates; where they are not linear, of the slopes along the curve.
+    Whether one straight line does is tested for a treatment that is a number: where a score test
+    for bends at the thirds of its values rejects at a level of 1 %, the answer stays and says so,
+    with a `HeuristicWarning`. A curve is not taken in its place: which, is for the user to say,
+    by the terms of `GFormula`. ``diagnostics["linearity p"]`` holds the p-value.
 
     Attributes:
         outcome: A regressor or classifier of scikit-learn for the outcome given the covariates. By
@@ -52,7 +64,8 @@ class PartiallyLinear(AdjustmentEstimator):
 
     References:
         Robinson (1988), Root-n-consistent semiparametric regression; Chernozhukov et al. (2018),
-        Double/debiased machine learning, section 4.1.
+        Double/debiased machine learning, section 4.1; MacKinnon and White (1985) for HC3;
+        Imbens and Kolesár (2016) for the degrees of freedom.
 
     Example:
         >>> from causalppl.data import Table
@@ -116,32 +129,43 @@ class PartiallyLinear(AdjustmentEstimator):
         matrix = Features(design, tuple(self.terms)).covariates
         folds = find_folds(design, self.folds, rng)
         received, levels = doses(design)
-        expected, treatment_model = self._predict(
+        treated, treatment_model = self._predict(
             self.treatment, design, design.treatment, matrix, received, folds, rng
         )
-        _check_separation(design, received, expected)
-        left, weights = received - expected, design.row_weights
+        _check_separation(design, received, treated)
+        left, weights = received - treated, design.row_weights
         share = _check_left(design, received, left)
         _check_doses(design, matrix)
-        slopes, columns, outcome_models = {}, {}, []
+        slopes, columns, outcome_models, bends = {}, {}, [], []
+        size = np.average(left**2, weights=weights)
+        leverage = weights * left**2 / (design.num_rows * size)
         for event in design.events:
             y = design.response(event)
             expected, model = self._predict(
                 self.outcome, design, design.outcome, matrix, y, folds, rng
             )
             outcome_models.append(model)
-            size = np.average(left**2, weights=weights)
             slopes[event] = float(np.average(left * (y - expected), weights=weights) / size)
-            columns[event] = weights * left * (y - expected - slopes[event] * left) / size
+            residual = y - expected - slopes[event] * left
+            columns[event] = weights * left * residual / size / (1 - leverage)
+            if design.is_numeric:
+                bends.append(find_bend(received, treated, matrix, residual, weights))
+        straight = min(1.0, min(bends) * len(bends)) if bends else None
+        worth = effective_size(weights * left**2)
         pairs = [(mean.event, levels[mean.arm]) for mean in design.means]
         return Computed(
             np.array([slopes[event] * level for event, level in pairs]),
             np.stack([columns[event] * level for event, level in pairs], 1),
-            ess=(effective_size(weights * left**2),),
-            notes=(f"covariates leave {share:.1%} of the variance of {design.treatment}",),
+            ess=(worth,),
+            freedom=max(worth - 1, 1.0),
+            notes=(
+                f"covariates leave {share:.1%} of the variance of {design.treatment}",
+                *_check_line(design, straight),
+            ),
             diagnostics={
                 "slopes": list(slopes.values()),
                 "variance left": share,
+                **({} if straight is None else {"linearity p": straight}),
                 "folds": self.folds,
                 "outcome model": list(dict.fromkeys(outcome_models)),
                 "treatment model": treatment_model,
@@ -207,6 +231,24 @@ def _check_doses(design: AdjustmentDesign, matrix: Array) -> None:
             "received",
             OverlapWarning,
         )
+
+
+def _check_line(design: AdjustmentDesign, p: float | None) -> tuple[str, ...]:
+    """Warn of an effect that is not one straight line."""
+    if p is None or p >= BENT:
+        return ()
+    x = design.treatment
+    found = (
+        f"the effect of {x} on {design.outcome} is not one straight line for all, or the models of "
+        f"the covariates miss a bend (a score test of bends in {x} gives p = {p:.2g}, below "
+        f"{BENT:g}): the slope is an average along a curve at best"
+    )
+    warn_user(
+        f"{found}; expected a line, use GFormula(terms=['{x}^2']) for a curve, bands of {x}, or "
+        "more flexible models",
+        HeuristicWarning,
+    )
+    return (found,)
 
 
 def _check_separation(design: AdjustmentDesign, received: Array, expected: Array) -> None:

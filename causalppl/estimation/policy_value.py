@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from causalppl.estimation.estimate import Estimate
+from causalppl.estimation.policy_interval import PolicyInterval, range_of_rewards
 from causalppl.estimation.policy_log import PolicyLog, Roles, read_log
 from causalppl.estimation.policy_methods import (
     PolicyDM,
@@ -57,6 +58,7 @@ def policy_value(
     slate: str | None = None,
     actions: Sequence[Value] | None = None,
     method: PolicyMethod | None = None,
+    reward_range: tuple[float, float] | None = None,
     minimum_ess: float = 30.0,
     allow_unlogged: bool = False,
     seed: int | None = None,
@@ -83,6 +85,8 @@ def policy_value(
             lists.
         actions: All actions; None: those in the log and in the policy's table.
         method: One of the table above; None takes `PolicyDR`.
+        reward_range: The least and the largest reward that there can be; None: 0 and 1 where all
+            rewards are one of these, else not known.
         minimum_ess: No answer below this effective sample size; 0 forces one. `PolicyDM`, which
             does not weigh, answers with a warning: its model extrapolates.
         allow_unlogged: Answer even where the policy takes actions that are never logged (or that
@@ -92,12 +96,16 @@ def policy_value(
 
     Returns:
         The value per row, or per slate. ``influence`` has one entry for each row, or each slate.
+        Its interval allows for the skewness of rare rewards (Hall 1992) and stays in the range of
+        the rewards; where all are the same, it is the exact one of Clopper and Pearson for as many
+        rows as the effective sample size. See `PolicyInterval`.
 
     Raises:
         AssumptionError: The effective sample size is below ``minimum_ess``, or more than 1e-4 of
             the policy's choices are actions never logged, or all of them are.
-        DataError: A column is missing or of the wrong kind, a propensity is not in (0, 1], or the
-            probabilities of a policy are below 0 or do not sum to 1 (to 1e-4) in some context.
+        DataError: A column is missing or of the wrong kind, a propensity is not in (0, 1], the
+            probabilities of a policy are below 0 or do not sum to 1 (to 1e-4) in some context, or
+            a reward is not in ``reward_range``.
 
     Warns:
         OverlapWarning: The effective sample size is below ``minimum_ess`` or 5 % of the rows; or,
@@ -109,7 +117,7 @@ def policy_value(
         Horvitz and Thompson (1952); Swaminathan and Joachims (2015), The self-normalized
         estimator; Dudík, Langford and Li (2011), Doubly robust policy evaluation and learning;
         Wang, Agarwal and Dudík (2017), Optimal and adaptive off-policy evaluation; Li et al.
-        (2018) for lists.
+        (2018) for lists; Hall (1992), On the removal of skewness by transformation, for intervals.
 
     Example:
         >>> log = {"action": ["a", "b"] * 50, "reward": [1, 0] * 50, "propensity": [0.5] * 100}
@@ -125,8 +133,9 @@ def policy_value(
     columns = _columns(propensity, actions)
     roles = Roles(action, reward, columns, slate)
     log = read_log(logged, policy, roles, None if columns else propensity, context, actions)
+    known = range_of_rewards(reward_range, log.reward)
     notes = check_overlap(log, way, minimum_ess, allow_unlogged=allow_unlogged)
-    return _assemble(log, way, notes, used)
+    return _assemble(log, way, known, notes, used)
 
 
 def _columns(propensity: Any, actions: Sequence[Value] | None) -> tuple[str, ...]:
@@ -143,9 +152,16 @@ def _columns(propensity: Any, actions: Sequence[Value] | None) -> tuple[str, ...
     return tuple(propensity)
 
 
-def _assemble(log: PolicyLog, way: PolicyMethod, notes: tuple[str, ...], seed: int) -> Estimate:
+def _assemble(
+    log: PolicyLog,
+    way: PolicyMethod,
+    known: tuple[float, float] | None,
+    notes: tuple[str, ...],
+    seed: int,
+) -> Estimate:
     totals = log.per_slate(way.contributions(log, seed))
     draws = way.draws(log, seed)
+    ends = PolicyInterval.of(log, totals, draws, known)
     influence = totals - totals.mean()
     roles = log.roles
     assumptions = [
@@ -157,12 +173,15 @@ def _assemble(log: PolicyLog, way: PolicyMethod, notes: tuple[str, ...], seed: i
     if log.impossible > 0:
         never = f"{log.impossible:.2%} of the policy's choices are actions never logged"
         notes = (*notes, never)
+    if ends.constant is not None:
+        notes = (*notes, _of_equal_rewards(ends, roles.reward))
     return Estimate(
         Query("E", (Event(Term(roles.reward)),)),
         f"{way.name} of a policy for {roles.action}",
         np.array(totals.mean()),
         error=None if draws is not None else influence.std(ddof=1) / np.sqrt(len(totals)),
         draws=draws,
+        ends=ends,
         num_rows=len(log.reward),
         num_dropped=log.num_dropped,
         ess=log.ess if way.is_weighted else None,
@@ -177,3 +196,10 @@ def _assemble(log: PolicyLog, way: PolicyMethod, notes: tuple[str, ...], seed: i
             **way.diagnostics(log),
         },
     )
+
+
+def _of_equal_rewards(ends: PolicyInterval, reward: str) -> str:
+    same = f"all values of {reward} are the same"
+    if ends.bounds is None:
+        return f"{same}, and no reward_range says what else they could be"
+    return f"{same}; the interval is that of {ends.trials:.0f} rows without any other"

@@ -131,16 +131,25 @@ def solve_repeatedly(
     rng: np.random.Generator,
     tick: Tick,
     change: Callable[[Table], Table],
+    *,
+    same_seed: bool = False,
 ) -> Array:
-    """Estimate from changed tables, shape ``(repeats,)``."""
+    """Estimate from changed tables, shape ``(repeats,)``.
+
+    With ``same_seed`` rows fall into the folds of the estimate itself, so that nothing but the
+    change tells the two apart.
+    """
+    seed = estimate.diagnostics.get("seed") if same_seed else None
     values = []
     for _ in range(repeats):
-        values.append(solve_again(estimate, change(problem_of(estimate).table), rng))
+        values.append(solve_again(estimate, change(problem_of(estimate).table), rng, seed=seed))
         tick()
     return np.array(values)
 
 
-def solve_again(estimate: Estimate, table: Table, rng: np.random.Generator) -> float:
+def solve_again(
+    estimate: Estimate, table: Table, rng: np.random.Generator, *, seed: int | None = None
+) -> float:
     """Estimate from another table, whose rows bring their weights along."""
     assert estimate.estimator is not None
     problem = problem_of(estimate)
@@ -149,7 +158,8 @@ def solve_again(estimate: Estimate, table: Table, rng: np.random.Generator) -> f
         problem = replace(problem, weights=weights)
         table = table.select([name for name in table if name != WEIGHT])
     problem = replace(problem, table=table)
-    return float(estimate.estimator.solve(problem, seed=int(rng.integers(2**31))))
+    seed = int(rng.integers(2**31)) if seed is None else seed
+    return float(estimate.estimator.solve(problem, seed=seed))
 
 
 def problem_of(estimate: Estimate) -> Problem:

@@ -144,7 +144,7 @@ class RandomCommonCause(Check):
             return replace(table, columns={**table.columns, name: column})
 
         wide = replace(estimate, problem=replace(problem, estimand=wider))
-        values = solve_repeatedly(wide, repeats, rng, tick, noisy)
+        values = solve_repeatedly(wide, repeats, rng, tick, noisy, same_seed=True)
         shift = (values.mean() - float(estimate)) / float(estimate.standard_error)
         found = f"a shift of {shift:+.2f} standard errors on average"
         return self._result(abs(shift) <= self.most, found, values)

@@ -20,8 +20,9 @@ from causalppl.estimation.features import Features
 from causalppl.estimation.nuisance import choose_learner
 from causalppl.estimation.outcome_regression import outcome_jobs
 from causalppl.estimation.partially_linear import PartiallyLinear, doses
+from causalppl.estimation.refutation_form import CHOSEN
 
-__all__ = ["with_fixed_learners"]
+__all__ = ["has_slow_learners", "with_fixed_learners"]
 
 _FOLDS = 3
 
@@ -40,10 +41,26 @@ def with_fixed_learners(estimate: Estimate, rng: np.random.Generator) -> Estimat
     assert estimator is not None
     assert problem is not None
     if isinstance(estimator, DoublyRobust):
+        if estimator.outcome is None and estimator.propensity is None:
+            estimate = replace(estimate, diagnostics={**estimate.diagnostics, CHOSEN: True})
         estimator = _doubly_robust(estimator, problem, rng)
     elif isinstance(estimator, PartiallyLinear):
         estimator = _partially_linear(estimator, problem, rng)
     return replace(estimate, estimator=_with_few_draws(estimator, estimate))
+
+
+def has_slow_learners(estimate: Estimate) -> bool:
+    """Say whether a learner is an ensemble, or a search: fitting it takes a hundred other fits."""
+    estimator: Any = estimate.estimator
+    return any(_is_slow(getattr(estimator, field.name)) for field in fields(estimator))
+
+
+def _is_slow(learner: Any) -> bool:
+    steps = getattr(learner, "steps", None)
+    last = steps[-1][1] if steps else learner
+    module = type(last).__module__
+    is_search = module.startswith("sklearn.model_selection")
+    return is_search or module.startswith("sklearn.ensemble") or hasattr(last, "n_estimators")
 
 
 def _with_few_draws(estimator: Estimator, estimate: Estimate) -> Estimator:

@@ -19,7 +19,8 @@ from causalppl.estimation.refutation_checks import (
     SimulatedConfounder,
     SubsetStability,
 )
-from causalppl.estimation.refutation_learners import with_fixed_learners
+from causalppl.estimation.refutation_form import FunctionalForm
+from causalppl.estimation.refutation_learners import has_slow_learners, with_fixed_learners
 from causalppl.estimation.refutation_priors import PosteriorPredictive, PriorSensitivity
 from causalppl.exceptions import DataError
 from causalppl.inference.progress import is_shown, progress_bar
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["CHECKS", "Refutation", "refute"]
 
 _MOST_ROWS = 2_000_000
+_REPEATS, _FEW_REPEATS = 30, 6  # the latter for learners that take long
 
 CHECKS: tuple[Check, ...] = (
     PlaceboTreatment(),
@@ -38,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     RandomCommonCause(),
     SubsetStability(),
     BootstrapError(),
+    FunctionalForm(),
     SimulatedConfounder(),
     PriorSensitivity(),
     PosteriorPredictive(),
@@ -51,6 +54,7 @@ class Refutation:
     Attributes:
         estimate: The estimate.
         results: One for each check.
+        note: What limits the checks; empty if nothing does.
 
     Example:
         >>> from causalppl.data import load_kidney_stones
@@ -68,6 +72,7 @@ class Refutation:
 
     estimate: Estimate
     results: tuple[CheckResult, ...]
+    note: str = ""
 
     @property
     def passed(self) -> bool:
@@ -104,8 +109,8 @@ class Refutation:
             if r.verdict == "for information"
         )
         return (
-            f"{head}{worst}.{told} Checks can refute an estimate, not prove it: a hidden common "
-            "cause passes all but the simulated one."
+            f"{head}{worst}.{told}{self.note} Checks can refute an estimate, not prove it: a "
+            "hidden common cause passes all but the simulated one."
         )
 
     def plot(self, ax: Any = None) -> Any:
@@ -129,7 +134,7 @@ def refute(
     estimate: Estimate,
     *,
     checks: Sequence[Check] = CHECKS,
-    repeats: int = 30,
+    repeats: int | None = None,
     seed: int | None = None,
     progress: bool | None = None,
 ) -> Refutation:
@@ -142,7 +147,8 @@ def refute(
         estimate: A single number from `estimate`.
         checks: What to try.
         repeats: How often each check changes the data; some stop earlier, at their
-            ``most_repeats``.
+            ``most_repeats``. None: 30, and 6 where a learner is an ensemble (boosted trees, a
+            forest) or a search, which would take minutes; the report says so.
         seed: Seed of all randomness: a non-negative integer; None: a fresh one.
         progress: Show a progress bar; None: at a terminal or in a notebook.
 
@@ -169,18 +175,29 @@ def refute(
         >>> refute(found, repeats=10, seed=0).passed
         True
     """
-    _check_input(estimate, checks, repeats)
+    _check_input(estimate, checks, _REPEATS if repeats is None else repeats)
     _check_outcome(estimate)
     given, estimate = estimate, _with_rows(estimate)
     rng = np.random.default_rng(checked_seed(seed))
     streams = rng.spawn(len(checks))
     estimate = with_fixed_learners(estimate, rng)
+    repeats, note = _repeats(estimate, repeats)
     total = sum(check.num_estimates(repeats) for check in checks)
     results = []
     with progress_bar(total, "refuting", progress=is_shown(progress)) as bar:
         for check, rng in zip(checks, streams, strict=True):
             results.append(check.run(estimate, repeats=repeats, rng=rng, tick=bar.update))
-    return Refutation(given, tuple(results))
+    return Refutation(given, tuple(results), note)
+
+
+def _repeats(estimate: Estimate, asked: int | None) -> tuple[int, str]:
+    """How often the data are changed, and what the reader should know of it."""
+    if asked is not None or not has_slow_learners(estimate):
+        return (_REPEATS if asked is None else asked), ""
+    return _FEW_REPEATS, (
+        f" The data were changed {_FEW_REPEATS} times at most for each check, as the learners are "
+        f"slow; repeats={_REPEATS} tells more."
+    )
 
 
 def _check_input(estimate: Any, checks: Any, repeats: Any) -> None:

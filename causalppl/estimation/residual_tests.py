@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from causalppl.estimation.independence_contract import Found, IndependenceTest
+from causalppl.estimation.missed_means import missed_products
 from causalppl.estimation.nested_curves import LEVELS, Fit
 from causalppl.estimation.sample import Question, scaled
 from causalppl.exceptions import DataError
@@ -15,6 +16,8 @@ from causalppl.exceptions import DataError
 __all__ = ["PartialCorrelation", "ResidualCovariance"]
 
 Array: TypeAlias = NDArray[np.float64]
+MISSED = "both regressions missed a part of the mean, for which the p-value allows"
+_SUSPECT = 0.2  # the p-value up to which it matters what the regressions missed
 
 
 @final
@@ -77,6 +80,11 @@ class ResidualCovariance(IndependenceTest):
     the test is valid if the larger describes either mean. Products are weighted by leverage, which
     makes their variance right in small samples where noise is even (MacKinnon and White 1985).
 
+    Whether both regressions missed a part of the mean shows where residuals of rows that lie close
+    together agree (see `missed_products`). The p-value then allows for it: a dependence counts only
+    as far as it is larger than what was missed explains, and the result says so. In more than six
+    columns, or in none that are numbers, this does not show.
+
     Args:
         regressor: A scikit-learn regressor, fitted on four fifths of the rows at a time; None:
             least squares as above.
@@ -96,7 +104,8 @@ class ResidualCovariance(IndependenceTest):
         if self.regressor is None:
             return (
                 "means that are smooth, linear or curved, in what is given, one or two at a time, "
-                "beside products of three (where at most six numbers are given)"
+                "beside products of three (where at most six numbers are given), or whose rest "
+                "shows in neighbouring rows"
             )
         return f"means that {type(self.regressor).__name__} can learn"
 
@@ -114,10 +123,16 @@ class ResidualCovariance(IndependenceTest):
                 f"what is given leaves no variation in {question.left} or {question.right}"
             )
         leverage = np.minimum(*(fit.leverage for fit in sides))
-        studentised = _studentised(a, b, leverage, max(fit.used for fit in sides))
+        used = max(fit.used for fit in sides)
+        studentised, doubt = _studentised(a, b, leverage, used), ""
+        if studentised[1] <= _SUSPECT:
+            missed = missed_products(question, a, b)
+            if missed.any():
+                studentised = _studentised(a, b, leverage, used, missed)
+                doubt = MISSED
         is_curve = self.regressor is None and question.given
         level = LEVELS[max(fit.level for fit in sides)] if is_curve else ""
-        return Found(*studentised, _correlation(a, b), level)
+        return Found(*studentised, _correlation(a, b), level, doubt)
 
     def _left_over(self, question: Question, targets: Array) -> Fit:
         if self.regressor is None or not question.given:
@@ -136,18 +151,24 @@ class ResidualCovariance(IndependenceTest):
         return np.stack(fitted, axis=1)
 
 
-def _studentised(first: Array, second: Array, leverage: Array, used: int) -> tuple[float, float]:
+def _studentised(
+    first: Array, second: Array, leverage: Array, used: int, missed: Array | None = None
+) -> tuple[float, float]:
     """Hotelling's statistic of the products of residuals, and its p-value.
 
+    The sums are taken nearer to zero by what the means that were missed may have put in, if given.
     Of products with variance in proportion to (1 - leverage) squared, the sum has variance in
     proportion to the sum of (1 - leverage).
     """
     products = (first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
-    products = products / np.sqrt(np.square(products).mean(0))
+    size = np.sqrt(np.square(products).mean(0))
+    products = products / size
     rows, width = len(products) - used, products.shape[1]
     if (free := rows - width) < 1:
         raise DataError(f"{len(products)} rows for {used} features; expected more rows")
     total = products.sum(0)
+    if missed is not None:
+        total = np.sign(total) * np.maximum(np.abs(total) - len(products) * missed / size, 0.0)
     covariance = (products / np.maximum(1 - leverage, 1e-8)[:, None]).T @ products
     if np.linalg.matrix_rank(covariance, hermitian=True) < width:
         raise DataError("the products of residuals are collinear; merge rare values")

@@ -18,7 +18,6 @@ from causalppl.programs import SCM
 from causalppl.queries import Contrast, Event, Query, parse_query
 from causalppl.queries.open_values import label_open_values
 from causalppl.queries.terms import HOLDS
-from causalppl.seeding import fresh_seed
 
 __all__ = ["check_by_samples"]
 
@@ -38,7 +37,7 @@ def check_by_samples(
     estimator: Estimator | None,
     num_samples: int,
     false_alarm: float,
-    seed: int | None,
+    seed: int,
 ) -> Verification:
     """Check one formula; the arguments are those of `verify`.
 
@@ -58,10 +57,9 @@ def check_by_samples(
             f"{asked} leaves {', '.join(opened)} open; a program with infinitely many values is "
             "checked at given values: give them"
         )
-    used = fresh_seed() if seed is None else seed
-    data = _named(scm, scm.sample(num_samples, seed=used))
-    found = estimate(estimand, data, method=estimator, seed=used, progress=False)
-    truth = _answer(scm, parts, num_samples, used + 1)
+    data = _named(scm, scm.sample(num_samples, seed=seed))
+    found = estimate(estimand, data, method=estimator, seed=seed, progress=False)
+    truth = _answer(scm, parts, num_samples, seed + 1)
     error = np.hypot(float(found.standard_error), truth.error)
     allowed = float(-ndtri(false_alarm / 2) * error)
     return Verification(

@@ -18,6 +18,7 @@ from causalppl.identification import Estimand, identify
 from causalppl.inference.progress import is_shown, progress_bar
 from causalppl.programs import SCM
 from causalppl.queries import Contrast, Query, parse_query
+from causalppl.seeding import checked_seed
 from causalppl.typing import Program
 
 __all__ = ["verify", "verify_all"]
@@ -67,6 +68,7 @@ def verify(
         ProgramError: The program has random parameters.
         AssumptionError: The formula needs what never happens under the program's law.
         QueryError: The query names what the program does not observe.
+        DataError: A setting, such as the seed, is none.
 
     Example:
         >>> from causalppl.graphs import front_door
@@ -78,6 +80,7 @@ def verify(
         >>> verify(identify(ADMG.parse("X -> Z -> Y"), "P(Y | do(X))"), scm).passed
         False
     """
+    used = checked_seed(seed)
     model = scm if isinstance(scm, SCM) else SCM(scm)
     if why_infinite(model) is None:
         check = ExactCheck(model, dict(domains or {}), dict(policies or {}), tolerance)
@@ -94,7 +97,7 @@ def verify(
         estimator=estimator,
         num_samples=num_samples,
         false_alarm=false_alarm,
-        seed=seed,
+        seed=used,
     )
 
 

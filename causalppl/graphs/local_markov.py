@@ -315,31 +315,41 @@ class DormantIndependence:
         # the last value of the kernel follows from the others
         return np.asarray(gaps[..., :-1].reshape(*batch, -1))
 
-    def wald(self, counts: Array) -> tuple[float, int]:
-        """Compute how far a table of counts is from the constraint.
+    def wald(self, counts: Array, about: Array | float = 0.0) -> tuple[Array, Array]:
+        """Compute how far tables of counts are from the constraint.
 
         The contrasts are smooth functions of the frequencies, whose covariance is known, so by
         the delta method Wald's statistic has a chi-squared law in the limit. Half a count is
         added to each cell, without which the statistic is too large in small samples.
 
         Args:
-            counts: Shape ``states``, an axis for each of ``variables``.
+            counts: Shape ``(*batch, *states)``, an axis for each of ``variables``.
+            about: What the contrasts are compared with; zero, but for counts that were drawn from
+                a law that is not quite constrained.
 
         Returns:
-            The statistic, and its degrees of freedom.
+            The statistic, and its degrees of freedom, each of shape ``batch``.
         """
+        size = len(self.variables)
+        batch, states = counts.shape[:-size], counts.shape[-size:]
         smoothed = counts + 0.5
-        weights = smoothed / smoothed.sum()
-        law = weights.ravel()
+        cells = tuple(range(-size, 0))
+        weights = smoothed / smoothed.sum(cells, keepdims=True)
+        law = weights.reshape(*batch, -1)
         # complex steps give derivatives without rounding, for all cells at once
-        steps = (law + 1e-20j * np.eye(law.size)).reshape(-1, *weights.shape)
-        gaps = self.contrasts(weights, weights)
-        slopes = self.contrasts(steps, weights).imag.T * 1e20
-        mean = slopes @ law
-        covariance = ((slopes * law) @ slopes.T - np.outer(mean, mean)) / counts.sum()
+        steps = law[..., None, :] + 1e-20j * np.eye(law.shape[-1])
+        steps = steps.reshape(*batch, -1, *states)
+        each = weights.reshape(*batch, 1, *states)
+        gaps = self.contrasts(weights, weights) - about
+        slopes = self.contrasts(steps, each).imag * 1e20
+        mean = law[..., None, :] @ slopes
+        covariance = (slopes * law[..., None]).swapaxes(-1, -2) @ slopes
+        covariance = covariance - mean.swapaxes(-1, -2) @ mean
+        covariance = covariance / counts.sum(cells)[..., None, None]
         values, vectors = np.linalg.eigh(covariance)
-        kept = values > 1e-9 * values.max()
-        return float(((vectors.T @ gaps)[kept] ** 2 / values[kept]).sum()), int(kept.sum())
+        kept = values > 1e-9 * values.max(-1, keepdims=True)
+        found = (gaps[..., None, :] @ vectors)[..., 0, :] ** 2 / np.where(kept, values, np.inf)
+        return found.sum(-1), kept.sum(-1)
 
 
 def dormant_independences(graph: ADMG) -> tuple[DormantIndependence, ...]:

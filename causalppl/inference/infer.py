@@ -21,7 +21,7 @@ from causalppl.programs.interventions import Interventions
 from causalppl.programs.scm import SCM
 from causalppl.programs.world_specs import split_world
 from causalppl.queries import Contrast, Query
-from causalppl.seeding import fresh_seed
+from causalppl.seeding import checked_seed
 from causalppl.typing import Program
 
 _DRAWS = 1_000  # of a law, for each unit
@@ -101,7 +101,7 @@ def infer(
     if num_draws is not None:
         check_counts(num_draws=num_draws)
     model = scm if isinstance(scm, SCM) else SCM(scm)
-    used_seed = fresh_seed() if seed is None else seed
+    used_seed = checked_seed(seed)
     question = read_question(
         model, query, worlds, has_unit_evidence=evidence is not None or _observes(model)
     )

@@ -35,7 +35,7 @@ from causalppl.inference.settings import check_counts
 from causalppl.parallel import ParallelEngine, parallel_map
 from causalppl.programs.scm import SCM
 from causalppl.queries import Contrast, Query
-from causalppl.seeding import spawn_seeds
+from causalppl.seeding import checked_seed, spawn_seeds
 from causalppl.typing import Program
 
 if TYPE_CHECKING:
@@ -176,6 +176,7 @@ def map_units(
     """
     started = time.perf_counter()
     check_counts(batch_rows=batch_rows, num_workers=num_workers)
+    seed = None if seed is None else checked_seed(seed)
     folder = checked_folder(destination)
     scm = fitted if isinstance(fitted, SCM) else SCM(fitted)
     files = ParquetRows.of(find_files(checked_source(source)))

@@ -12,7 +12,7 @@ from typing import Any
 
 from causalppl.exceptions import DataError
 from causalppl.inference.map_units_model import find_difference
-from causalppl.seeding import fresh_seed
+from causalppl.seeding import checked_seed
 
 _MANIFEST = "manifest.json"
 
@@ -61,7 +61,7 @@ def claim(folder: Path, wanted: dict[str, Any], seed: int | None) -> int:
             f"the folder {folder} holds {others[0]!r} and no manifest of an earlier call; expected "
             "an empty or a new folder"
         )
-    used_seed = fresh_seed() if seed is None else seed
+    used_seed = checked_seed(seed)
     text = json.dumps({"seed": used_seed, **wanted}, indent=1, ensure_ascii=False)
     with appearing(path) as hidden:
         hidden.write_text(text, encoding="utf-8")

@@ -18,6 +18,7 @@ from causalppl.programs.coupling_discrete import Quantile
 from causalppl.programs.finite_worlds import Answer, Array, Operand, contract, exact_answer
 from causalppl.programs.scm import SCM
 from causalppl.queries import Contrast, Query, parse_query
+from causalppl.seeding import checked_seed
 
 __all__ = ["FiniteModel", "Latent", "random_finite_model"]
 
@@ -265,7 +266,7 @@ class FiniteModel:
         """
         changed = frozenset(variables)
         self.graph.mask(changed)
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(checked_seed(seed))
         tables = {
             name: random_law(rng, table.shape, concentration) if name in changed else table
             for name, table in self.tables.items()
@@ -351,7 +352,7 @@ def random_finite_model(
             raise DataError(f"{what} is {count!r}; expected a whole number from 1 up")
     if not concentration > 0:
         raise DataError(f"concentration is {concentration!r}; expected a positive number")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checked_seed(seed))
     latents = {
         name: Latent(children, random_law(rng, (count,), concentration))
         for name, (children, count) in latent_names(graph, latent_states, noise_states).items()

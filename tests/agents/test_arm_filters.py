@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from causalppl.agents.arm_filters import filter_arms
-from causalppl.examples import scm_mab_task_1, scm_mab_task_2, scm_mab_task_3
+from causalppl.examples import front_door_bandit, scm_mab_task_1, scm_mab_task_2, scm_mab_task_3
 from causalppl.exceptions import QueryError
 from causalppl.graphs import ADMG
 
@@ -52,9 +52,26 @@ def test_what_cannot_be_set_changes_what_is_best():
     assert {tuple(arm) for arm in kept} == {(), ("X",)}
 
 
-def test_only_arms_that_were_given_are_kept():
+def test_what_no_arm_sets_cannot_be_set():
+    """At the front door one would set the mediator, Z, and never X; but no arm can."""
+    problem = front_door_bandit()
+    arms = problem.arms("all")
+    assert filter_arms(problem.scm, arms, "Y", "POMIS") == problem.arms("POMIS")
+    assert max(map(problem.mean, problem.arms("POMIS"))) == max(map(problem.mean, arms))
+    forced = [arm for arm in arms if arm]
+    assert filter_arms(problem.scm, forced, "Y", "POMIS") == tuple(forced)
+
+
+def test_no_arm_is_dropped_for_one_that_is_not_there():
     graph = ADMG.parse("Z -> X -> Y; X <-> Y")
-    assert filter_arms(graph, [{"X": 5}, {"Z": 2, "X": 0}], "Y", "POMIS") == ({"X": 5},)
+    assert filter_arms(graph, [{"X": 5}, {"X": 2}], "Y", "POMIS") == ({"X": 2}, {"X": 5})
+    with pytest.raises(QueryError, match="one sets Z, which no arm does"):
+        filter_arms(graph, [{"X": 5}, {"Z": 2, "X": 0}], "Y", "POMIS")
+    with pytest.raises(QueryError, match=r"sets nothing, the arm \{\}, which no arm does"):
+        filter_arms(graph, [{"X": 5}, {"Z": 2}, {"Z": 2, "X": 0}], "Y", "MIS")
+    front_door = ADMG.parse("X -> Z -> Y; X <-> Y")
+    with pytest.raises(QueryError, match="one sets Z, which no arm does"):
+        filter_arms(front_door, [{}, {"X": 0}, {"X": 1}], "Y", "POMIS", manipulable=["X", "Z"])
 
 
 def test_refuses_what_it_does_not_know():
@@ -63,3 +80,5 @@ def test_refuses_what_it_does_not_know():
         filter_arms(graph, [{"X": 0}], "Y", "pomis")
     with pytest.raises(QueryError, match="W is set"):
         filter_arms(graph, [{"W": 0}], "Y")
+    with pytest.raises(QueryError, match="leaves a value open"):
+        filter_arms(graph, [{"X": 0.0}, {"X": (0.0, 1.0)}], "Y")

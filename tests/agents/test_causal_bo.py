@@ -200,3 +200,34 @@ def test_what_cannot_be_done_is_refused():
         agent.observe({"X": np.zeros(3), "Z": np.zeros(3)})
     with pytest.raises(DataError, match="W was set in the log"):
         agent.observe(chain_rows(3, 0), do=("W",))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"action": {"set": np.int64(-1), "X": 1.0, "Z": 0.0}}, "expected 0 to 1"),
+        ({"action": {"set": np.int64(2), "X": 1.0, "Z": 0.0}}, "expected 0 to 1"),
+        ({"action": {"set": 0.9, "X": 1.0, "Z": 0.0}}, "expected 0 to 1"),
+        ({"action": {"set": np.int64(0), "X": 0.5, "Z": 0.0}}, "X is 1; expected 0.5"),
+        ({"reward": 3.0}, "the reward is 3; expected 2, which is Y"),
+        ({"reward": np.nan}, "the reward is nan"),
+        ({"values": {"X": 1.0, "Z": np.nan, "Y": 2.0}}, "Z has a missing or infinite value"),
+    ],
+    ids=["negative", "too large", "cut", "other value", "other reward", "no reward", "no value"],
+)
+def test_what_cannot_have_happened_is_refused(change, words):
+    agent = CausalBayesianOptimisation(CHAIN, BOX, "Y", sets="all").start(seed=0)
+    told = {"action": {"set": np.int64(0), "X": 1.0, "Z": 0.0}, "reward": 2.0}
+    told["values"] = {"X": 1.0, "Z": 0.3, "Y": 2.0}
+    with pytest.raises(DataError, match=words):
+        agent.update(Transition(**{**told, **change}))
+    agent.update(Transition(**told))
+
+
+@pytest.mark.parametrize(
+    "column", [[0.0, np.nan], [0.0], ["a", "b"]], ids=["nan", "short", "words"]
+)
+def test_a_log_that_is_no_table_is_refused(column):
+    agent = CausalBayesianOptimisation(CHAIN, BOX, "Y").start(seed=0)
+    with pytest.raises(DataError, match=r"missing|shapes|other things"):
+        agent.observe({"X": [0.0, 1.0], "Z": column, "Y": [0.0, 1.0]})

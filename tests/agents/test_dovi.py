@@ -69,6 +69,15 @@ def test_certified_values_are_never_below_the_truth(problem, rows):
     assert failed.sum() <= 8
 
 
+def test_states_are_numbered_as_their_views_say():
+    env = environment(two_stage_dtr)
+    model = DTRModel.for_env(env)
+    for stage, names in enumerate((["S1"], ["S1", "X1", "S2"])):
+        views = model.views(stage)
+        assert list(views) == names
+        assert model.state(stage, views).tolist() == list(range(model.num_states[stage]))
+
+
 def test_several_stages_need_an_assumption():
     with pytest.raises(AssumptionError, match="nothing says that their transitions"):
         DOVI(two_stages())

@@ -89,7 +89,7 @@ def test_states_that_follow_hold_what_was_seen_done_and_drawn():
         seen = {name: np.array([value]) for name, value in (("S1", s1), ("X1", x1), ("S2", s2))}
         state, outcome = model.state(0, seen), model.outcome(0, seen)
         assert model.following[0][state, x1, outcome] == model.state(1, seen)
-        assert model.logged_arm(0, seen) == x1
+        assert model.follows(0, seen).tolist() == [[x1 == 0, x1 == 1]]
     assert len(np.unique(model.following[0])) == 8
     assert model.is_full_history(1)
 

@@ -11,6 +11,7 @@ from causalppl.graphs import ADMG
 
 CHAIN = ADMG.parse("Z -> X -> M -> Y; X -> Y; Z -> Y")
 CONFOUNDED = ADMG.parse("Z -> X -> Y; X <-> Y")
+RAW = {"is_standardised": False}
 ARMS = ({}, {"X": -1.5}, {"X": 2.0}, {"X": 1.0, "M": -1.0}, {"Z": 1.0})
 
 
@@ -43,7 +44,7 @@ def test_one_regression_is_the_closed_form():
     graph, rng = ADMG.parse("X -> Y"), np.random.default_rng(1)
     x = rng.normal(size=12)
     y = 1 + 2 * x + 0.5 * rng.normal(size=12)
-    engine = {"effect_scale": 3.0, "level_scale": 4.0, "shape": 2.0, "rate": 0.7}
+    engine = {"effect_scale": 3.0, "level_scale": 4.0, "shape": 2.0, "rate": 0.7, **RAW}
     belief = begun(graph, [{"X": 0.0}, {"X": 1.0}], 40_000, **engine)
     belief.read(many({"X": x, "Y": y}, 40_000), frozenset({"X"}))
     design = np.stack([np.ones(12), x], 1)
@@ -62,8 +63,23 @@ def test_one_regression_is_the_closed_form():
     assert means == pytest.approx([mean[0], mean.sum()], abs=1e-9)
 
 
+def test_one_regression_in_units_of_its_rows_is_the_closed_form():
+    graph, rng = ADMG.parse("X -> Y"), np.random.default_rng(1)
+    x = rng.normal(size=12)
+    y = 1000 + 20 * x + 5 * rng.normal(size=12)
+    arms = [{"X": 0.0}, {"X": 3.0}]  # the unit of X: mean 1.5, standard deviation 1.5
+    belief = begun(graph, arms, 3)
+    belief.read(many({"X": x, "Y": y}, 3), frozenset({"X"}))
+    design = np.stack([np.ones(12), (x - 1.5) / 1.5], 1)
+    z = (y - y.mean()) / y.std(ddof=1)
+    precision = design.T @ design + np.diag([5.0**-2, 2.0**-2])
+    mean = np.linalg.solve(precision, design.T @ z)
+    expected = y.mean() + y.std(ddof=1) * np.array([mean[0] - mean[1], mean[0] + mean[1]])
+    assert belief.average()[:, 0] == pytest.approx(np.tile(expected, (3, 1)), rel=1e-9)
+
+
 def test_arms_are_worth_what_units_of_the_drawn_model_earn():
-    belief = begun(CHAIN, ARMS, 3)
+    belief = begun(CHAIN, ARMS, 3, **RAW)
     belief.read(many(linear_rows(20, 2), 3), frozenset())
     found, rng = belief.draw()[:, 0], np.random.default_rng(3)
     count = 200_000
@@ -81,7 +97,7 @@ def test_arms_are_worth_what_units_of_the_drawn_model_earn():
 
 
 def test_rows_in_which_a_variable_was_set_say_nothing_of_its_mechanism():
-    belief, rows = begun(CHAIN, ARMS, 2), many(linear_rows(30, 4), 2)
+    belief, rows = begun(CHAIN, ARMS, 2, **RAW), many(linear_rows(30, 4), 2)
     place = belief.nodes.index("X")
     belief.read(rows, frozenset({"X"}))
     belief._sweep(mean=True)

@@ -139,7 +139,7 @@ def test_regret_on_task_3_over_the_whole_horizon():
 def test_gaussian_belief_is_the_conjugate_one():
     """Against the posterior that updates one reward at a time."""
     prior = (0.3, 2.0, 1.5, 0.7)
-    agent = GaussianThompson([{}], prior=prior).start(seed=0)
+    agent = GaussianThompson([{}], prior=prior, reward_scale=(0.0, 1.0)).start(seed=0)
     mean, worth, shape, rate = prior
     for reward in np.random.default_rng(1).normal(2, 3, 40):
         agent.update(Transition(action=0, reward=reward))
@@ -311,12 +311,16 @@ def test_refuses_a_log_that_tells_of_no_arm(do):
         agent.observe({**LOG, "Z": LOG["X"]}, do=do)
 
 
+COSTS = {"reward": "Y", "maximise": False, "reward_range": (-1, 0)}
+
+
 def test_a_log_of_costs_is_read_as_costs():
     env = make_env("SCMMAB2")
     costs = SCMEnv(env.scm, [{}], "Y", maximise=False, reward_range=(-1, 0))
-    agent = GaussianThompson.for_env(costs).start(seed=0)
-    agent.observe({"Y": np.array([1, 1, 0])})
-    assert agent.sums[0, 0, 0] == -2
+    for agent in (UniformAgent.for_env(costs), UniformAgent([{}], **COSTS)):
+        playing = agent.start(seed=0)
+        playing.observe({"Y": np.array([1, 1, 0])})
+        assert playing.sums[0, 0, 0] == -2
 
 
 def test_refuses_a_log_without_a_reward():
@@ -331,3 +335,25 @@ def test_refuses_an_unknown_view():
         agent.act({"X@natural": 2})
     with pytest.raises(DataError, match="does not say X@natural"):
         agent.act(None)
+
+
+def test_a_gaussian_arm_that_was_never_tried_is_not_recommended_for_negative_rewards():
+    agent = GaussianThompson(TWO).start(seed=0)
+    for reward in np.random.default_rng(0).normal(-4, 1, 20):
+        agent.update(Transition(action=0, reward=reward))
+    assert agent.recommend() == 0
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ({"X": [0, 1], "Y": [1]}, "equally many rows"),
+        ({"X": [[0, 1]] * 3, "Y": [[1, 0]] * 3}, r"\(1, rows\)"),
+        ({"X": ["a", "b"], "Y": [0, 1]}, "X holds other things than numbers"),
+    ],
+    ids=["ragged", "other runs", "words"],
+)
+def test_refuses_a_log_that_is_no_table(log, words):
+    agent = BetaThompson([{}, *TWO], reward="Y").start(seed=0)
+    with pytest.raises(DataError, match=words):
+        agent.observe(log, do="X")

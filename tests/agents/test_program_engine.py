@@ -110,7 +110,7 @@ def test_a_saved_agent_goes_on_as_it_would_have():
         for step in range(steps):
             action = player.act()
             x = np.array([arms[a]["X"] for a in action], float)
-            player.update(Transition(action, x, {"X": x, "Y": x * step}))
+            player.update(Transition(action, x * step, {"X": x, "Y": x * step}))
             found.append(action.tolist())
         return found
 

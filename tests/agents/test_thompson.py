@@ -1,5 +1,7 @@
 """Thompson sampling over models: it finds the best arm, from what it does and from logs."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -56,9 +58,11 @@ def test_a_state_continues_as_if_nothing_had_happened() -> None:
 
     def play(agent: ThompsonSampling, part: np.ndarray) -> list[np.ndarray]:
         chosen = []
-        for z, x, y in part:
+        for z_now, x_now, y in part:
             action = agent.act()
             chosen.append(action)
+            z = np.where(action < 2, action, z_now)
+            x = np.where(action < 2, x_now, action - 2)
             agent.update(Transition(action, y.astype(float), {"Z": z, "X": x, "Y": y}))
         return chosen
 
@@ -172,6 +176,9 @@ def test_a_record_keeps_a_thousand_points_of_a_long_run() -> None:
         ([{"X": 2}], "Y", {}, DataError, "X is 2"),
         ([{"X": 1}], "Q", {}, QueryError, "Q is not in the diagram"),
         ([{"Z": 1}], "Y", {"context": ["X"]}, QueryError, "X is seen before acting"),
+        ([{"Y": 1}, {"X": 1}], "Y", {}, QueryError, "sets Y, the reward itself"),
+        ([{"X": (0, 1)}], "Y", {}, DataError, "expected a number"),
+        ([{"X": np.nan}], "Y", {"engine": LinearGaussian()}, DataError, "expected a number"),
     ],
 )
 def test_bad_questions_are_refused(
@@ -240,3 +247,73 @@ def test_missing_values_are_named(engine: Engine) -> None:
         agent.observe({"X": [0.0, 1.0], "Y": [np.nan, 1.0]})
     with pytest.raises(DataError, match="Y has a missing or infinite value"):
         agent.update(Transition(0, 1.0, {"X": 0, "Y": np.nan}))
+
+
+@pytest.mark.parametrize(
+    ("reward", "values", "words"),
+    [
+        (np.nan, {}, "the reward is nan; expected 1"),
+        (5.0, {}, "the reward is 5; expected 1"),
+        (0.0, {}, "the reward is 0; expected 1, which is Y"),
+        (1.0, {"Z": 1}, "Z is 1; expected 0, which the arm sets"),
+    ],
+    ids=["nan", "other range", "other value", "other arm"],
+)
+def test_contradictions_are_refused(reward: float, values: dict[str, int], words: str) -> None:
+    agent = AGENT.start(seed=0)  # its first arm sets Z to 0
+    with pytest.raises(DataError, match=words):
+        agent.update(Transition(0, reward, {"Z": 0, "X": 1, "Y": 1, **values}))
+    agent.update(Transition(0, 1.0, {"Z": 0, "X": 1, "Y": 1}))
+    costs = ThompsonSampling(TASK_2.scm, ENV.arms, "Y", maximise=False).start(seed=0)
+    costs.update(Transition(0, -1.0, {"Z": 0, "X": 1, "Y": 1}))
+    with pytest.raises(DataError, match="expected -1, which is the negative of Y"):
+        costs.update(Transition(0, 1.0, {"Z": 0, "X": 1, "Y": 1}))
+
+
+def test_values_are_those_of_each_run() -> None:
+    agent = AGENT.start(3, seed=0)
+    values = {"Z": np.zeros(3, dtype=int), "X": np.array([1]), "Y": np.ones(3, dtype=int)}
+    with pytest.raises(DataError, match=r"X has shape \(1,\); expected one value for each run"):
+        agent.update(Transition(np.zeros(3, dtype=int), np.ones(3), values))
+
+
+def test_what_was_played_is_not_taken_for_what_was_intended() -> None:
+    agent = ThompsonSampling(ADMG.parse("X -> Y; X <-> Y"), [{"X": 0}, {"X": 1}], "Y", intent="X")
+    agent = agent.start(seed=0)
+    with pytest.raises(DataError, match="nothing is said of X@natural"):
+        agent.update(Transition(1, 1.0, {"X": 1, "Y": 1}))
+    agent.update(Transition(1, 1.0, {"X": 1, "Y": 1}, {"X@natural": 0}))
+
+
+@pytest.mark.parametrize(
+    ("log", "do", "words"),
+    [
+        ({"Z": [0, 1], "X": [0, 1], "Y": [0]}, (), "equally many rows"),
+        ({"Z": 0, "X": 1, "Y": 0}, (), "have the shapes"),
+        ({name: [[0, 1]] * 3 for name in "ZXY"}, (), "have the shapes"),
+        ({"Z": ["a"], "X": [0], "Y": [0]}, (), "Z holds other things than numbers"),
+        ({name: [0, 1] for name in "ZXY"}, "Y", "the reward, Y, was set"),
+        ({name: [0, 1] for name in "ZXY"}, "X1", "X1 was set in the log, but is not"),
+    ],
+    ids=["ragged", "numbers", "other runs", "words", "reward", "one name"],
+)
+def test_bad_logs_are_refused(log: dict[str, object], do: str, words: str) -> None:
+    agent = AGENT.start(seed=0)
+    with pytest.raises(DataError, match=words):
+        agent.observe(log, do=do)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: LatentClasses(num_classes=0),
+        lambda: LatentClasses(concentrations=()),
+        lambda: LatentClasses(concentrations=(-1.0,)),
+        lambda: LinearGaussian(rate=-1.0),
+        lambda: LinearGaussian(effect_scale=float("nan")),
+    ],
+    ids=["classes", "no concentration", "negative", "rate", "scale"],
+)
+def test_priors_that_are_none_are_refused(wrong: Callable[[], Engine]) -> None:
+    with pytest.raises(DataError, match="the prior is"):
+        wrong()

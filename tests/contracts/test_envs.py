@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode
 from causalppl.envs import SequentialSCMEnv, environment_names, make_env, register_environments
 from causalppl.envs.sequential_tree import TreeUnits
 from causalppl.envs.units import TabulatedUnits
-from causalppl.exceptions import AssumptionError, QueryError
+from causalppl.exceptions import AssumptionError, DataError, QueryError
 
 NAMES = environment_names()
 MANY = 7
@@ -153,6 +153,80 @@ def test_streams_depend_on_their_own_seed_only(env, batch):
         assert env.step(single)[1] == pytest.approx(rewards[3], rel=1e-12)
         if (step + 1) % horizon(env) == 0:
             env.reset()
+
+
+NO_INTEGERS = [0.5, 1.0, float("nan"), True, np.True_, "1", None, [0], [[0], [1, 2]]]
+
+
+def spoiled(env, action):
+    """The action with one part after the other that is not in its space."""
+    if not isinstance(action, dict):
+        yield from NO_INTEGERS
+        return
+    yield from (0, {}, {**action, "more": 1})
+    for key in action:
+        yield {name: part for name, part in action.items() if name != key}
+        bad = NO_INTEGERS if key == "set" else [True, "1", None, [0.0], [[0.0], [1.0, 2.0]]]
+        if key in env.arms[action.get("set", 0)]:
+            bad = [*bad, float("nan"), 1e9]
+        yield from ({**action, key: part} for part in bad)
+
+
+def test_an_action_that_is_not_in_the_space_is_refused_and_leaves_the_unit_alone(env, batch):
+    env.action_space.seed(4)
+    action, twin = env.action_space.sample(), pickle.loads(pickle.dumps(env))
+    env.reset(seed=6)
+    batch.reset(seed=6)
+    for bad in spoiled(env, action):
+        with pytest.raises(DataError, match="expected"):
+            env.step(bad)
+        many = {k: [part] * MANY for k, part in bad.items()} if isinstance(bad, dict) else [bad] * 7
+        with pytest.raises(DataError, match="expected"):
+            batch.step(many)
+    twin.reset(seed=6)
+    assert env.step(action)[1] == twin.step(action)[1]
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint8, list])
+def test_integers_of_any_type_are_actions(env, batch, kind):
+    batch.reset(seed=0)
+    actions = batch.action_space.sample()
+    parts = dict(actions) if isinstance(actions, dict) else {"set": actions}
+    if "set" in parts:
+        parts["set"] = parts["set"].tolist() if kind is list else parts["set"].astype(kind)
+    first = batch.step(actions)[1]
+    batch.reset(seed=0)
+    assert (batch.step(parts if isinstance(actions, dict) else parts["set"])[1] == first).all()
+
+
+def test_the_oracle_refuses_what_is_no_action(env):
+    seen, _ = env.reset(seed=0)
+    for bad in (-1, 10_000, 1.9, True, "0", None):
+        with pytest.raises(DataError, match="expected"):
+            env.oracle.regret(seen, bad)
+        with pytest.raises(DataError, match="expected"):
+            env.oracle.mean(bad)
+
+
+def test_a_new_model_ends_all_units(env):
+    batch = env.vector(2)
+    batch.reset(seed=0)
+    env.reset(seed=0)
+    actions, action = batch.action_space.sample(), env.action_space.sample()
+    env.set_model(env.scm)
+    with pytest.raises(AssumptionError, match="call reset"):
+        env.step(action)
+    with pytest.raises(AssumptionError, match="call reset"):
+        batch.step(actions)
+    batch.reset()
+    batch.step(actions)
+
+
+def test_it_says_what_it_is(env, batch):
+    assert repr(env).startswith(type(env).__name__)
+    assert env.outcome in repr(env)
+    assert repr(batch) == f"{type(batch).__name__}({env!r}, {MANY})"
+    assert "best mean reward" in repr(env.oracle)
 
 
 def test_units_of_the_single_form_have_the_law_of_the_vector_form(env):

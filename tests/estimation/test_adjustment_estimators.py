@@ -201,7 +201,7 @@ def test_errors_by_formula_agree_with_the_bootstrap(estimator, query):
     by_formula = estimator.solve(problem, seed=0)
     drawn = dataclasses.replace(estimator, bootstrap=300).solve(problem, seed=0)
     assert float(drawn) == pytest.approx(float(by_formula))
-    assert drawn.draws.shape == (300,)
+    assert drawn.draws.shape == (302,)
     assert float(drawn.standard_error) == pytest.approx(float(by_formula.standard_error), rel=0.16)
 
 
@@ -220,8 +220,8 @@ def test_a_bootstrap_gives_draws_in_place_of_a_formula():
     by_formula = GFormula().solve(problem, seed=0)
     drawn = GFormula(bootstrap=100).solve(problem, seed=0)
     assert float(drawn) == float(by_formula)
-    assert drawn.error is None
-    assert drawn.draws.shape == (100,)
+    assert drawn.standard_error == pytest.approx(drawn.draws[1:-1].std(axis=0, ddof=1))
+    assert drawn.draws.shape == (102,)
     # relative error of a standard deviation of 100 draws: 7 %, so 28 % is four errors
     assert float(drawn.standard_error) == pytest.approx(float(by_formula.standard_error), rel=0.28)
 
@@ -239,7 +239,7 @@ def test_influence_has_mean_zero_and_gives_the_error():
 def test_a_learner_without_formula_gets_a_bootstrap():
     problem = asked(linear_data(np.random.default_rng(5), 100))
     tree = RandomForestRegressor(2, max_depth=1)
-    assert GFormula(outcome=tree, bootstrap=20).solve(problem, seed=0).draws.shape == (20,)
+    assert GFormula(outcome=tree, bootstrap=20).solve(problem, seed=0).draws.shape == (22,)
     with pytest.raises(DataError, match="no formula for the errors"):
         GFormula(outcome=tree, bootstrap=0).solve(problem, seed=0)
 

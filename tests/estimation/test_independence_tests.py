@@ -390,24 +390,42 @@ def rows_of(law, seed, rows):
 
 def test_verma_constraints_hold_at_their_level() -> None:
     (fact,) = dormant_independences(verma())
-    p = [verma_test(drawn(verma(), seed, 1000), fact).p_value for seed in range(100)]
+    p = [verma_test(drawn(verma(), seed, 1000), fact).p_value for seed in range(60)]
     assert stats.kstest(p, "uniform").pvalue > 0.001
     # four standard errors above 5 %, in small samples as well
-    small = [verma_test(drawn(verma(), seed, 100), fact).p_value for seed in range(100)]
-    assert np.mean(np.array(small) <= 0.05) < 0.05 + 4 * 0.0218
+    small = [verma_test(drawn(verma(), seed, 100), fact).p_value for seed in range(60)]
+    assert np.mean(np.array(small) <= 0.05) < 0.05 + 4 * 0.0281
+
+
+TWO = verma(), ADMG.parse("A -> B -> C -> D; A -> C; B <-> D")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("states", [2, 3])
-def test_verma_constraints_hold_at_their_level_in_five_hundred_rows(states: int) -> None:
-    graphs = verma(), ADMG.parse("A -> B -> C -> D; A -> C; B <-> D")
-    facts = [dormant_independences(graph)[0] for graph in graphs]
-    p = [
-        verma_test(drawn(graph, seed, 500, states=states), fact).p_value
-        for graph, fact in zip(graphs, facts, strict=True)
-        for seed in range(500)
-    ]
-    assert 0.03 <= np.mean(np.array(p) <= 0.05) <= 0.07
+@pytest.mark.parametrize("graph", TWO, ids=["verma", "with A -> C"])
+def test_verma_constraints_hold_at_their_level_in_five_hundred_rows(graph, states) -> None:
+    """Of 500 a share of .05 has the standard error .0097; the limit law gives .028 and .062."""
+    (fact,) = dormant_independences(graph)
+    data = [drawn(graph, seed, 500, states=states) for seed in range(500)]
+    p = np.array([verma_test(one, fact).p_value for one in data])
+    assert 0.03 <= np.mean(p <= 0.05) <= 0.07
+    assert np.mean(p <= 0.01) <= 0.025
+
+
+def test_vermas_p_value_is_that_of_samples_from_the_true_law() -> None:
+    """With three states and 500 rows: the statistic averages some 10, not 12 as in the limit."""
+    (fact,) = dormant_independences(verma())
+    law = random_finite_model(verma(), seed=0, states=3, noise_states=1).law()
+    values = law.values.permute([law.names.index(name) for name in fact.variables]).numpy()
+    tables = np.random.default_rng(0).multinomial(500, values.ravel(), size=300)
+    true = fact.wald(1.5 * tables.reshape(-1, *values.shape))[0] / 1.5
+    found = [verma_test(rows_of(law, seed, 500), fact) for seed in range(10)]
+    shares = np.array([(true >= result.statistic).mean() for result in found])
+    gaps = [shares - np.array([result.p_value for result in found])]
+    gaps.append(shares - stats.chi2.sf([result.statistic for result in found], 12))
+    ours, limit = (float(np.abs(gap).mean()) for gap in gaps)
+    assert ours < 0.05
+    assert limit > 0.08
 
 
 def test_a_direct_effect_breaks_vermas_constraint() -> None:

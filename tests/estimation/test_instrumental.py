@@ -4,11 +4,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import chi2
 
 from causalppl import ADMG
+from causalppl.data import Table
 from causalppl.data.datasets import load_nhefs
-from causalppl.estimation.instrumental import TwoStageLeastSquares, Wald, estimate_iv
+from causalppl.estimation.instrument_columns import InstrumentColumns
+from causalppl.estimation.instrumental import (
+    GMM,
+    LIML,
+    InstrumentMethod,
+    TwoStageLeastSquares,
+    Wald,
+    estimate_iv,
+)
 from causalppl.exceptions import (
     AssumptionError,
     DataError,
@@ -249,3 +259,41 @@ def test_the_anderson_rubin_set_covers_where_the_instrument_is_weak() -> None:
         found = estimate_iv(GIVEN, linear_data(300, 1000 + seed, strength=0.05), "X", "Y")
         covered += any(low <= 2 <= high for low, high in found.diagnostics["anderson_rubin"])
     assert 0.93 <= covered / 500 <= 0.97
+
+
+def rows_of_unequal_spread(seed: int) -> tuple[dict[str, Any], int, str | None]:
+    """300 rows; the second instrument moves the spread of the outcome."""
+    rng = np.random.default_rng(seed)
+    z, (w, u) = rng.normal(size=(300, 2)), rng.normal(size=(2, 300))
+    x = 0.7 * z @ (1, 0.5**0.5) + w + u + rng.normal(size=300)
+    y = x + w + 2 * u + np.exp(0.5 * z[:, 1]) * rng.normal(size=300)
+    return {"Z0": z[:, 0], "Z1": z[:, 1], "X": x, "Y": y, "W": w}, 2, None
+
+
+def ten_schools(seed: int) -> tuple[dict[str, Any], int, str | None]:
+    """Ten clusters of 60 rows, which share noise, for four instruments, shared in part."""
+    rng, school = np.random.default_rng(seed), np.repeat(np.arange(10), 60)
+    z = 0.7 * rng.normal(size=(10, 4))[school] + rng.normal(size=(600, 4))
+    w, u = rng.normal(size=(2, 600))
+    x = z @ (1 / np.sqrt(1 + np.arange(4))) + w + u + rng.normal(size=600)
+    noise = rng.normal(size=10)[school] + np.exp(0.5 * z[:, 3]) * rng.normal(size=600)
+    columns = {f"Z{j}": z[:, j] for j in range(4)}
+    return {**columns, "X": x, "Y": x + w + 2 * u + noise, "W": w, "school": school}, 4, "school"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:column 'school' has 10 clusters")
+@pytest.mark.parametrize("draw", [rows_of_unequal_spread, ten_schools])
+@pytest.mark.parametrize("method", [GMM(), LIML()], ids=str)
+def test_intervals_of_several_instruments_cover(draw: Any, method: InstrumentMethod) -> None:
+    """1,000 simulations: 93 to 97 % has a false alarm rate of 0.4 % at exactly 95 %."""
+    covered = 0
+    for seed in range(1000):
+        data, count, cluster = draw(seed)
+        table = Table.from_any(data, dtype=torch.float64)
+        names = tuple(f"Z{j}" for j in range(count))
+        low, high = method.solve(
+            InstrumentColumns(table, "X", "Y", names, ("W",), cluster)
+        ).interval()
+        covered += bool(low <= 1 <= high)
+    assert 0.93 <= covered / 1000 <= 0.97

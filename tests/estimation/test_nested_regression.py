@@ -4,12 +4,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
 from causalppl import ADMG
+from causalppl.data import Table
 from causalppl.estimation import estimate
+from causalppl.estimation.estimator import Problem
 from causalppl.estimation.nested_regression import NestedRegression
 from causalppl.exceptions import AssumptionError, DataError, OverlapWarning
 from causalppl.identification import identify
@@ -113,33 +117,39 @@ def test_saturated_regressions_give_the_sums_of_the_formulas() -> None:
     assert float(found) == pytest.approx(top / bottom, rel=1e-4)
 
 
-class Saturated(LinearRegression):  # type: ignore[misc]
-    """A regression on all products of 0-1 columns."""
+class Line(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Least squares, without the checks that take most of the time in simulations."""
 
-    def fit(self, x: Any, y: Any, sample_weight: Any = None) -> "Saturated":
-        super().fit(self.crossed(x), y)
+    def fit(self, x: Any, y: Any, sample_weight: Any = None) -> "Line":
+        matrix = np.column_stack([np.ones(len(x)), self.crossed(x)])
+        self.slopes = np.linalg.lstsq(matrix, y, rcond=None)[0]
         return self
 
     def predict(self, x: Any) -> Any:
-        return super().predict(self.crossed(x))
+        return self.slopes[0] + self.crossed(x) @ self.slopes[1:]
 
-    @staticmethod
-    def crossed(x: Any) -> Any:
+    def crossed(self, x: Any) -> Any:
+        return x
+
+
+class Saturated(Line):
+    """A regression on all products of 0-1 columns."""
+
+    def crossed(self, x: Any) -> Any:
         return np.column_stack([x, *(x[:, [i]] * x[:, i + 1 :] for i in range(x.shape[1]))])
 
 
-class Classes(LogisticRegression):  # type: ignore[misc]
-    """The same for probabilities, almost without penalty."""
-
-    def __init__(self, C: float = 1e6) -> None:
-        super().__init__(C=C, solver="newton-cholesky")
+class Classes(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """The same for the probability of the second of two classes."""
 
     def fit(self, x: Any, y: Any, sample_weight: Any = None) -> "Classes":
-        super().fit(Saturated.crossed(x), y)
+        self.classes_ = np.unique(y)
+        self.shares = Saturated().fit(x, (y == self.classes_[-1]) * 1.0)
         return self
 
     def predict_proba(self, x: Any) -> Any:
-        return super().predict_proba(Saturated.crossed(x))
+        second = self.shares.predict(x)
+        return np.column_stack([1 - second, second])
 
 
 def test_a_correction_repairs_a_wrong_regression() -> None:
@@ -211,36 +221,46 @@ def test_the_same_seed_gives_the_same_answer() -> None:
     method = NestedRegression(one_step=False, outcome_model=LinearRegression(), num_bootstrap=100)
     first, second = (estimate(estimand, data, method=method, seed=8) for _ in range(2))
     assert first.draws is not None
-    assert first.draws.shape == (100,)
+    assert first.draws.shape == (102,)
     np.testing.assert_array_equal(first.draws, second.draws)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("case", "num_rows"), [("NDE", 500), ("NIE", 500), ("sequence", 500)])
-def test_corrected_intervals_cover(case: str, num_rows: int) -> None:
-    """200 simulations; the regressions are right, the weights of residuals are not quite."""
-    graph, query, draw, truth = CASES[case]
+def napkin_of_classes(num_rows: int, seed: int) -> dict[str, Any]:
+    """The effect is 2, as E[Y | do(X=1)]; all but Y has two values."""
+    rng = np.random.default_rng(seed)
+    u, v = rng.normal(size=(2, num_rows))
+    w = coin(rng, u + v)
+    r = coin(rng, 2.0 * w - 1)
+    x = coin(rng, r - 0.5 + u)
+    return {"W": w, "R": r, "X": x, "Y": 2 * x + v + rng.normal(size=num_rows)}
+
+
+def share_covered(graph: ADMG, query: str, draw: Any, truth: float, method: Any) -> float:
+    """Of 500 simulations of 500 rows: 93 to 97 % has a false alarm rate of about 4 %."""
     estimand, covered = identify(graph, query), 0
-    method = NestedRegression(outcome_model=LinearRegression(), folds=3)
-    for seed in range(200):
-        found = estimate(estimand, draw(num_rows, seed), method=method, seed=seed)
-        low, high = found.interval()
+    for seed in range(500):
+        table = Table.from_any(draw(500, seed), dtype=torch.float64)
+        low, high = method.solve(Problem(estimand, table), seed=seed).interval()
         covered += bool(low <= truth <= high)
-    assert 0.91 <= covered / 200 <= 0.99
+    return covered / 500
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["NDE", "NIE", "sequence"])
+def test_corrected_intervals_cover(case: str) -> None:
+    """The regressions are right, the weights of residuals are not quite."""
+    method = NestedRegression(outcome_model=Line(), folds=3)
+    assert 0.93 <= share_covered(*CASES[case], method) <= 0.97
+
+
+@pytest.mark.slow
+def test_bootstrap_intervals_of_a_nest_cover() -> None:
+    method = NestedRegression(one_step=False, outcome_model=Line(), num_bootstrap=100)
+    assert 0.93 <= share_covered(*CASES["sequence"], method) <= 0.97
 
 
 @pytest.mark.slow
 def test_bootstrap_intervals_of_a_ratio_cover() -> None:
-    """40 simulations of a napkin with classes W and R and a number Y."""
-    covered, estimand = 0, identify(NAPKIN, "ATE(X: 1 vs 0 -> Y)")
     method = NestedRegression(outcome_model=Saturated(), class_model=Classes(), num_bootstrap=100)
-    for seed in range(40):
-        rng = np.random.default_rng(seed)
-        u, v = rng.normal(size=(2, 500))
-        w = coin(rng, u + v)
-        r = coin(rng, 2.0 * w - 1)
-        x = coin(rng, r - 0.5 + u)
-        data = {"W": w, "R": r, "X": x, "Y": 2 * x + v + rng.normal(size=500)}
-        low, high = estimate(estimand, data, method=method, seed=seed).interval()
-        covered += bool(low <= 2 <= high)
-    assert covered >= 33
+    asked = (NAPKIN, "E[Y | do(X=1)]", napkin_of_classes, 2.0)
+    assert 0.93 <= share_covered(*asked, method) <= 0.97

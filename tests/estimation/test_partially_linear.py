@@ -4,15 +4,18 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
+from scipy.stats import norm, t
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
 from causalppl import ADMG, estimate, identify
 from causalppl.data import Table
+from causalppl.estimation.dose import find_bend
 from causalppl.estimation.estimator import Problem
 from causalppl.estimation.partially_linear import PartiallyLinear
-from causalppl.exceptions import AssumptionError, DataError, OverlapWarning
+from causalppl.exceptions import AssumptionError, DataError, HeuristicWarning, OverlapWarning
 
 GRAPH = ADMG.parse("{Z0, Z1} -> X; {Z0, Z1} -> Y; X -> Y")
 QUADRATIC = make_pipeline(PolynomialFeatures(3), Ridge(0.1))
@@ -37,6 +40,7 @@ def asked(query="ATE(X: 1 vs 0 -> Y)"):
     return identify(GRAPH, query)
 
 
+@pytest.mark.filterwarnings("ignore:the effect of X on Y is not one")  # nor is that of Z0
 def test_without_folds_and_with_linear_models_it_is_least_squares():
     data = dose_data(np.random.default_rng(0))
     method = PartiallyLinear(outcome=LinearRegression(), treatment=LinearRegression(), folds=1)
@@ -45,9 +49,12 @@ def test_without_folds_and_with_linear_models_it_is_least_squares():
     inverse = np.linalg.inv(columns.T @ columns)
     coefficients = inverse @ columns.T @ data["Y"]
     residual = data["Y"] - columns @ coefficients
-    meat = (columns * residual[:, None] ** 2).T @ columns
     assert_allclose(float(found), coefficients[0], rtol=1e-8)  # Frisch, Waugh and Lovell
-    assert_allclose(found.standard_error, np.sqrt((inverse @ meat @ inverse)[0, 0]), rtol=1e-8)
+    left = data["X"] - columns[:, 1:] @ np.linalg.lstsq(columns[:, 1:], data["X"])[0]
+    shares = left**2 / (left @ left)
+    hc3 = np.sqrt(np.sum((left * residual / (1 - shares)) ** 2)) / (left @ left)
+    wider = t.ppf(0.975, 1 / np.sum(shares**2) - 1) / norm.ppf(0.975)
+    assert_allclose(found.standard_error, hc3 * wider, rtol=1e-8)
 
 
 def test_an_effect_is_the_slope_times_the_difference():
@@ -132,23 +139,83 @@ def test_settings_are_checked():
         PartiallyLinear(outcome="ridge")
 
 
+class Line(RegressorMixin, BaseEstimator):
+    """Least squares, without the checks that take most of the time in simulations."""
+
+    def fit(self, x, y, sample_weight=None):
+        self.slopes = np.linalg.lstsq(np.c_[np.ones(len(x)), x], y, rcond=None)[0]
+        return self
+
+    def predict(self, x):
+        return self.slopes[0] + x @ self.slopes[1:]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::causalppl.exceptions.OverlapWarning")  # of some samples
+@pytest.mark.filterwarnings("ignore:the effect of X on Y is not one")  # likewise: one in 100
 @pytest.mark.parametrize(
     ("draw", "treatment"),
-    [(dose_data, Ridge(1.0)), (arm_data, LogisticRegression())],
+    [(dose_data, Line()), (arm_data, LogisticRegression())],
     ids=["dose", "two arms"],
 )
 def test_intervals_hold_the_truth_as_often_as_they_say(draw, treatment):
+    """400 rows, 1,000 times: 93 to 97 % has a false alarm rate of 0.4 % at exactly 95 %."""
     method = PartiallyLinear(
-        outcome=Ridge(1.0), treatment=treatment, terms=("Z0^2", "Z1^2", "Z0*Z1")
+        outcome=Line(), treatment=treatment, terms=("Z0^2", "Z1^2", "Z0*Z1"), folds=3
     )
-    rng, question, held = np.random.default_rng(8), asked(), 0
-    for _ in range(500):
-        problem = Problem(question, Table.from_any(draw(rng, 800), dtype=torch.float64))
+    rng, question, held = np.random.default_rng(11), asked(), 0
+    for _ in range(1000):
+        problem = Problem(question, Table.from_any(draw(rng, 400), dtype=torch.float64))
         low, high = method.solve(problem, seed=0).interval()
         held += int(low < 0.7 < high)
-    assert 0.93 <= held / 500 <= 0.97
+    assert 0.93 <= held / 1000 <= 0.97
+
+
+# Whether the effect of a dose is a line.
+
+
+def straight_p(rng, bend, rows=400):
+    """The p-value by least squares, where noise spreads with the dose and this is skewed."""
+    z = rng.normal(size=(rows, 2))
+    x = z.sum(1) + rng.gamma(2.0, size=rows)
+    y = 0.7 * x + bend(x) - z[:, 0] + (0.5 + 0.2 * np.abs(x)) * rng.normal(size=rows)
+    known = np.c_[np.ones(rows), z]
+    expected = known @ np.linalg.lstsq(known, x)[0]
+    both = np.c_[known, x]
+    residual = y - both @ np.linalg.lstsq(both, y)[0]
+    return find_bend(x, expected, z, residual, np.ones(rows))
+
+
+@pytest.mark.slow
+def test_a_test_of_lines_holds_its_level_and_finds_curves():
+    """2,000 lines: at 1 % more than 1.7 % reject in 0.2 % of seeds; at 5 % the bounds in 0.01 %."""
+    rng = np.random.default_rng(22)
+    straight = np.array([straight_p(rng, lambda x: 0.0) for _ in range(2000)])
+    assert np.mean(straight < 0.01) <= 0.017
+    assert 0.03 <= np.mean(straight < 0.05) <= 0.07
+    for bend in (lambda x: 0.15 * (x - 2) ** 2, lambda x: 2 * np.tanh(x - 2)):
+        assert np.mean([straight_p(rng, bend) < 0.01 for _ in range(100)]) > 0.9
+
+
+def test_an_effect_that_bends_warns_and_a_line_does_not():
+    data = dose_data(np.random.default_rng(23))
+    method = PartiallyLinear(outcome=QUADRATIC, treatment=QUADRATIC)
+    line = estimate(asked(), data, method=method, seed=0)
+    assert line.diagnostics["linearity p"] > 0.01
+    data["Y"] = data["Y"] + 0.5 * data["X"] ** 2
+    with pytest.warns(HeuristicWarning, match=r"not one straight line.*GFormula\(terms=") as log:
+        curve = estimate(asked(), data, method=method, seed=0)
+    assert log[0].filename == __file__
+    assert curve.diagnostics["linearity p"] < 1e-3
+    assert "average along a curve" in curve.interpret()
+    arms = estimate(asked(), arm_data(np.random.default_rng(24)), method=method, seed=0)
+    assert "linearity p" not in arms.diagnostics
+
+
+def test_a_dose_that_is_mostly_one_value_has_nowhere_to_bend():
+    x = np.r_[np.zeros(80), np.arange(20.0)]
+    noise = np.random.default_rng(25).normal(size=100)
+    assert find_bend(x, np.full(100, x.mean()), np.empty((100, 0)), noise, np.ones(100)) == 1.0
 
 
 def test_separation_of_two_values_is_refused():
@@ -160,6 +227,7 @@ def test_separation_of_two_values_is_refused():
         estimate(asked(), data, method=line, seed=0)
 
 
+@pytest.mark.filterwarnings("ignore:the effect of X on Y is not one")  # nor is that of Z0
 def test_doses_that_never_occur_warn():
     data = dose_data(np.random.default_rng(21))
     line = PartiallyLinear(LinearRegression(), LinearRegression())

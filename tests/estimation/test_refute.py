@@ -98,7 +98,7 @@ def test_a_sound_estimate_passes_every_check() -> None:
     assert list(table.index) == [check.name for check in CHECKS]
     assert set(table["verdict"]) == {"passed", "for information", "skipped"}
     assert list(table.index[table["verdict"] == "skipped"]) == ["posterior predictive"]
-    assert "6 of 6 checks" in report.interpret()
+    assert "7 of 7 checks" in report.interpret()
     assert "not prove it" in report.interpret()
 
 
@@ -349,7 +349,13 @@ def test_without_an_error_nothing_is_judged_by_it(is_silent: bool, reason: str) 
     found = replace(estimator.solve(problem, seed=0), problem=problem, estimator=estimator)
     results = refute(found, repeats=5, seed=0).results
     skipped = [r.name for r in results if r.verdict == "skipped" and reason in r.found]
-    assert skipped == ["random common cause", "subset stability", "bootstrap", "prior sensitivity"]
+    assert skipped == [
+        "random common cause",
+        "subset stability",
+        "bootstrap",
+        "functional form",
+        "prior sensitivity",
+    ]
     assert {r.verdict for r in results[:2]} == {"passed"}
 
 

@@ -1,0 +1,253 @@
+"""Tan's marginal sensitivity model: intervals for weighted means under hidden confounding.
+
+The chance of the action that a row shows depends on more than is recorded, but its odds differ
+from the recorded ones by a factor of at most ``odds_ratio``. A row that would weigh ``1 / e``
+weighs between ``1 + odds / odds_ratio`` and ``1 + odds * odds_ratio``; ``odds`` is ``(1 - e) / e``.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from causalppl.bounds.bounds import Bounds
+from causalppl.bounds.confounded_log import ConfoundedLog, read_log
+from causalppl.bounds.extremes import Sum
+from causalppl.bounds.sensitivity_rows import read_codes
+from causalppl.bounds.weight_box import WeightBox
+from causalppl.data.column import listed
+from causalppl.exceptions import DataError
+
+__all__ = ["msm_contribution", "msm_mean", "msm_policy_value", "msm_stratified"]
+
+
+def msm_mean(
+    y: Any,
+    propensities: Any,
+    odds_ratio: Any,
+    *,
+    weights: Any = None,
+    num_draws: int = 0,
+    seed: int | None = None,
+) -> Bounds:
+    """Bound a mean of all units from the rows that were seen: an arm, or those that answered.
+
+    Args:
+        y: The outcome of each row that was seen, shape ``(rows,)``.
+        propensities: The recorded chance of being seen, each between 0 and 1.
+        odds_ratio: From 1; several become an axis of the answer.
+        weights: How often each row counts.
+        num_draws: How often to draw the rows anew (at least 20), so that the interval allows for
+            sampling error by quantiles; 0: standard errors of the ends.
+        seed: Seed of these draws.
+
+    Returns:
+        The interval, exact: Newton's method on the one equation that each end solves, in a few
+        passes over the rows.
+
+    Raises:
+        DataError: A propensity is not between 0 and 1, an odds ratio is below 1, a number is
+            missing, or lengths differ.
+
+    Warns:
+        OverlapWarning: The effective sample size is below 5 % of the rows with a weight, or below
+            30 and 5 % of all.
+
+    References:
+        Tan (2006), A distributional approach for causal inference using propensity scores; Zhao,
+        Small and Bhattacharya (2019), Sensitivity analysis for inverse probability weighting
+        estimators via the percentile bootstrap.
+
+    Example:
+        >>> msm_mean([0, 1, 1], [0.5, 0.5, 0.5], 2.0)
+        Bounds(mean in [0.5, 0.8], by marginal sensitivity model at odds ratio 2)
+    """
+    log = read_log(y, propensities, weights)
+    return log.bounds(log.box(), "mean", odds_ratio, num_draws, seed)
+
+
+def msm_policy_value(
+    y: Any,
+    propensities: Any,
+    targets: Any,
+    odds_ratio: Any,
+    *,
+    weights: Any = None,
+    num_draws: int = 0,
+    seed: int | None = None,
+) -> Bounds:
+    """Bound the value of a policy from a log whose actions may be confounded.
+
+    Args:
+        y: The reward of each row, shape ``(rows,)``.
+        propensities: The recorded chance of the action taken.
+        targets: The policy's chance of the action taken, from 0 to 1.
+        odds_ratio: From 1; several become an axis of the answer.
+        weights: How often each row counts.
+        num_draws: See `msm_mean`, as for the rest.
+        seed: Seed of these draws.
+
+    Raises:
+        DataError: As `msm_mean`; or the policy takes no action of the log.
+
+    References:
+        Kallus and Zhou (2020), Minimax-optimal policy learning under unobserved confounding.
+
+    Example:
+        >>> msm_policy_value([0, 1], [0.5, 0.5], [0.25, 0.75], 1.0)
+        Bounds(policy value in [0.75, 0.75], by marginal sensitivity model at odds ratio 1)
+    """
+    log = read_log(y, propensities, weights, targets=targets)
+    return log.bounds(log.box("targets"), "policy value", odds_ratio, num_draws, seed)
+
+
+def msm_contribution(
+    y: Any,
+    propensities: Any,
+    on: Any,
+    off: Any,
+    odds_ratio: Any,
+    *,
+    weights: Any = None,
+    num_draws: int = 0,
+    seed: int | None = None,
+) -> Bounds:
+    """Bound by how much one policy is better than another, on one log.
+
+    A row that both policies would take has one unknown weight, not two: the interval is solved for
+    jointly and is then narrower than the difference of the policies' intervals. Where no row is in
+    both it is that difference.
+
+    Args:
+        y: The reward of each row, shape ``(rows,)``.
+        propensities: The recorded chance of the action taken.
+        on: The first policy's chance of the action taken; for an arm against another 1 in its rows.
+        off: The second policy's.
+        odds_ratio: From 1; several become an axis of the answer.
+        weights: How often each row counts.
+        num_draws: See `msm_mean`, as for the rest.
+        seed: Seed of these draws.
+
+    Raises:
+        DataError: As `msm_mean`; or a policy takes no action of the log.
+
+    Example:
+        >>> y, half = [0, 1, 1, 0], [0.5] * 4
+        >>> msm_contribution(y, half, [1, 1, 0, 0], [0, 0, 1, 1], 1.5)
+        Bounds(contribution in [-0.2, 0.2], by marginal sensitivity model at odds ratio 1.5)
+        >>> float(msm_contribution(y, half, [1, 1, 0, 0], [1, 1, 0, 0], 1.5).width)
+        0.0
+    """
+    log = read_log(y, propensities, weights, on=on, off=off)
+    return log.bounds(log.difference(), "contribution", odds_ratio, num_draws, seed)
+
+
+def msm_stratified(
+    y: Any,
+    propensities: Any,
+    strata: Any,
+    odds_ratio: Any,
+    *,
+    shares: Mapping[Any, float] | None = None,
+    outcome_range: tuple[float, float] | None = None,
+    weights: Any = None,
+    num_draws: int = 0,
+    seed: int | None = None,
+) -> Bounds:
+    """Bound a mean over strata of known shares, each from its own rows.
+
+    Args:
+        y: The outcome of each row that was seen, shape ``(rows,)``.
+        propensities: The recorded chance of being seen.
+        strata: The stratum of each row: labels or numbers.
+        odds_ratio: From 1; several become an axis of the answer.
+        shares: Stratum to its share of the target population; they sum to 1. None: the strata that
+            were seen, with their shares of the rows weighted by 1 / propensity.
+        outcome_range: The smallest and the largest outcome that can be. A stratum without rows
+            then counts with this whole range: it is neither 0 nor left out.
+        weights: How often each row counts.
+        num_draws: See `msm_mean`; rows are drawn anew within their stratum.
+        seed: Seed of these draws.
+
+    Raises:
+        DataError: As `msm_mean`; a stratum has no rows and no range is given, shares are negative
+            or do not sum to 1, or an outcome is outside the range.
+
+    Example:
+        >>> found = msm_stratified(
+        ...     [0, 1], [0.5, 0.5], ["a", "a"], 1.0, shares={"a": 0.5, "b": 0.5},
+        ...     outcome_range=(0, 1))
+        >>> found
+        Bounds(mean over strata in [0.25, 0.75], by marginal sensitivity model at odds ratio 1)
+    """
+    log = read_log(y, propensities, weights)
+    codes, values = read_codes("strata", strata)
+    if len(codes) != len(log.y):
+        raise DataError(f"strata has {len(codes)} values and y {len(log.y)}; expected one a row")
+    weight = log.fixed + log.free
+    known = {
+        value: float(weight[codes == code].sum() / weight.sum())
+        for code, value in enumerate(values)
+    }
+    known = known if shares is None else _checked_shares(shares)
+    _check_range(log, outcome_range)
+    rows = {value: np.flatnonzero(codes == code) for code, value in enumerate(values)}
+    seen = {v: rows[v] for v in known if v in rows and weight[rows[v]].any()}
+    lacking = {value: share for value, share in known.items() if value not in seen and share}
+    if lacking and outcome_range is None:
+        raise DataError(
+            f"the stratum {next(iter(lacking))!r} has a share of {lacking[next(iter(lacking))]:g} "
+            "and no rows; expected rows, or outcome_range=(smallest, largest), which bounds it"
+        )
+    low, high = outcome_range or (0.0, 0.0)
+    empty = sum(lacking.values())
+    found = Sum(
+        tuple(WeightBox(log.y[r], log.fixed[r], log.free[r]) for r in seen.values()),
+        tuple(known[value] for value in seen),
+        tuple(seen.values()),
+        len(log.y),
+        (empty * low, empty * high),
+    )
+    return log.bounds(
+        found,
+        "mean over strata",
+        odds_ratio,
+        num_draws,
+        seed,
+        groups=tuple(seen.values()),
+        notes=_notes(known, lacking, set(values) - set(known)),
+    )
+
+
+def _checked_shares(shares: Mapping[Any, float]) -> dict[Any, float]:
+    found = {value: float(share) for value, share in shares.items()}
+    total = sum(found.values())
+    if not found or not min(found.values()) >= 0 or not abs(total - 1) <= 1e-6:
+        raise DataError(
+            f"shares sum to {total:g}, the smallest is {min(found.values(), default=0):g}; "
+            "expected the share of each stratum in the target population, summing to 1"
+        )
+    return found
+
+
+def _check_range(log: ConfoundedLog, outcome_range: tuple[float, float] | None) -> None:
+    if outcome_range is None:
+        return
+    low, high = outcome_range
+    if not low <= log.y.min() <= log.y.max() <= high:
+        raise DataError(
+            f"outcomes go from {log.y.min():g} to {log.y.max():g}; expected them within "
+            f"outcome_range, {low:g} to {high:g}"
+        )
+
+
+def _notes(known: Mapping[Any, float], lacking: Mapping[Any, float], others: set[Any]) -> Any:
+    found = []
+    if lacking:
+        found.append(
+            f"{listed(map(repr, lacking))} have no rows and count with the whole range of the "
+            f"outcome ({sum(lacking.values()):.1%} of the target)"
+        )
+    if others:
+        found.append(f"rows of {listed(sorted(map(repr, others)))} are no part of the target")
+    return tuple(found)

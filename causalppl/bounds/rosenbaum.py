@@ -1,0 +1,279 @@
+"""Rosenbaum's sensitivity analysis of matched pairs."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtrc, ndtr, ndtri
+
+from causalppl.bounds.bounds import Bounds
+from causalppl.bounds.sensitivity_rows import read_odds_ratio, read_rows
+from causalppl.exceptions import DataError
+
+__all__ = ["MatchedPairs"]
+
+Array: TypeAlias = NDArray[np.float64]
+Side: TypeAlias = Literal["greater", "less", "two-sided"]
+_MOST_EXACT = 100  # pairs, up to which the law of the signed-rank statistic is computed
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedPairs:
+    """Pairs of a treated and an untreated unit, and how hidden bias could move their test.
+
+    In a pair without hidden bias each unit is as likely to be the treated one. With it, the odds
+    may differ from even by a factor of at most ``odds_ratio`` (Rosenbaum's Gamma), and what a test
+    says is known up to an interval.
+
+    Attributes:
+        treated: Outcomes of the treated units, shape ``(pairs,)``.
+        control: Outcomes of their partners; None: ``treated`` holds the differences already.
+        test: ``"signed rank"`` (Wilcoxon's), or ``"sign"``, which for outcomes of 0 and 1 is
+            McNemar's test.
+        alternative: Whether the treatment is said to raise outcomes (``"greater"``), to lower them
+            (``"less"``), or either.
+
+    Raises:
+        DataError: Numbers are missing, lengths differ, all pairs are tied, or a setting is none
+            of these.
+
+    References:
+        Rosenbaum (2002), Observational Studies, chapter 4; Rosenbaum (1987), Sensitivity analysis
+        for certain permutation inferences in matched observational studies.
+
+    Example:
+        >>> pairs = MatchedPairs([3, 5, 4, 6, 7, 5, 6, 4], [1, 2, 3, 2, 2, 4, 1, 2])
+        >>> pairs.p_value(2.0)
+        Bounds(p-value in [0.0001524, 0.03902], by signed rank test at odds ratio 2)
+        >>> round(pairs.tipping_point(0.05), 3)
+        2.202
+    """
+
+    treated: Any
+    control: Any = None
+    test: Literal["signed rank", "sign"] = "signed rank"
+    alternative: Side = "greater"
+
+    def __post_init__(self) -> None:
+        if self.test not in ("signed rank", "sign"):
+            raise DataError(f"test is {self.test!r}; expected 'signed rank' or 'sign'")
+        if self.alternative not in ("greater", "less", "two-sided"):
+            raise DataError(
+                f"alternative is {self.alternative!r}; expected 'greater', 'less' or 'two-sided'"
+            )
+        if not self.differences.any():
+            raise DataError("all pairs are tied; expected some with a difference")
+
+    @cached_property
+    def differences(self) -> Array:
+        """Treated less control, shape ``(pairs,)``."""
+        rows = read_rows(treated=self.treated, control=self.control)
+        return np.asarray(rows["treated"] - rows.get("control", 0.0))
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether p-values are exact, rather than by the normal approximation."""
+        return self.test == "sign" or len(self.differences) <= _MOST_EXACT
+
+    def p_value(self, odds_ratio: float = 1.0) -> Bounds:
+        """Bound the p-value of the hypothesis of no effect.
+
+        Args:
+            odds_ratio: By which factor the odds of treatment may differ within a pair, from 1.
+
+        Returns:
+            The interval; sharp. Exact up to 100 pairs and for the sign test.
+
+        Raises:
+            DataError: The odds ratio is below 1.
+        """
+        ratio = read_odds_ratio(odds_ratio)
+        low, high = self._p_value(1 / ratio), self._p_value(ratio)
+        return Bounds(
+            "p-value",
+            f"{self.test} test at odds ratio {ratio:g}",
+            np.array(low),
+            np.array(high),
+            is_sharp=True,
+            assumptions=(
+                "within a pair, hidden causes change the odds of which unit is treated by at most "
+                "the odds ratio",
+                "pairs do not affect each other",
+            ),
+            notes=() if self.is_exact else ("p-values are by the normal approximation",),
+            diagnostics={"pairs": len(self.differences)},
+        )
+
+    def tipping_point(self, level: float = 0.05) -> float:
+        """The largest odds ratio at which the test still rejects; 1 if it does not even there.
+
+        Args:
+            level: The level of the test.
+
+        Raises:
+            DataError: The level is not between 0 and 1.
+
+        Example:
+            >>> MatchedPairs([1, -1, 2, -2]).tipping_point()
+            1.0
+        """
+        _check_level(level)
+        if self._p_value(1.0) > level:
+            return 1.0
+        from scipy.optimize import brentq
+
+        high = 1.0
+        while self._p_value(np.exp(high)) <= level:
+            high *= 2  # ends: as the odds ratio grows the p-value goes to 1
+        root = brentq(lambda log: self._p_value(np.exp(log)) - level, 0.0, high, xtol=1e-13)
+        return float(np.exp(root))
+
+    def effect(self, odds_ratio: float = 1.0) -> Bounds:
+        """Bound the Hodges-Lehmann estimate of an effect that is added to every treated unit.
+
+        The shifts at which the signed-rank statistic of the shifted differences takes an
+        expectation that is possible: quantiles of the averages of two differences.
+
+        Args:
+            odds_ratio: As in `p_value`.
+
+        Returns:
+            The interval; at odds ratio 1 the median of these averages.
+
+        References:
+            Rosenbaum (1993), Hodges-Lehmann point estimates of treatment effect in observational
+            studies.
+
+        Example:
+            >>> MatchedPairs([1.0, 2.0, 4.0]).effect(2.0)
+            Bounds(added effect in [1.75, 2.75], by Hodges-Lehmann at odds ratio 2)
+        """
+        ratio = read_odds_ratio(odds_ratio)
+        chance = ratio / (1 + ratio)
+        return self._shifts("added effect", "Hodges-Lehmann", ratio, 1 - chance, chance)
+
+    def confidence(self, odds_ratio: float = 1.0, prob: float = 0.95) -> Bounds:
+        """Bound the added effect with a stated probability, whatever the hidden bias allowed.
+
+        Args:
+            odds_ratio: As in `p_value`.
+            prob: The probability.
+
+        Returns:
+            The shifts that a two-sided signed-rank test does not reject (normal approximation).
+
+        Example:
+            >>> pairs = MatchedPairs(np.arange(1.0, 31.0))
+            >>> pairs.confidence(1.0).contains(15.5), pairs.confidence(2.0).contains(10.0)
+            (True, True)
+        """
+        ratio = read_odds_ratio(odds_ratio)
+        _check_level(1 - prob)
+        chance = ratio / (1 + ratio)
+        n = len(self.differences)
+        deviation = np.sqrt(chance * (1 - chance) * n * (n + 1) * (2 * n + 1) / 6)
+        slack = ndtri(0.5 + prob / 2) * deviation / (n * (n + 1) / 2)
+        method = f"inverted signed rank test at {100 * prob:g} %"
+        low, high = max(1 - chance - slack, 0.0), min(chance + slack, 1.0)
+        return self._shifts("added effect", method, ratio, low, high)
+
+    def _shifts(self, query: str, method: str, ratio: float, low: float, high: float) -> Bounds:
+        """Quantiles of the averages of two differences."""
+        return Bounds(
+            query,
+            f"{method} at odds ratio {ratio:g}",
+            np.array(_walsh_quantile(self.differences, low)),
+            np.array(_walsh_quantile(self.differences, high)),
+            assumptions=("the effect is the same in every pair", "pairs are as for the p-value"),
+            diagnostics={"pairs": len(self.differences)},
+        )
+
+    def _p_value(self, ratio: float) -> float:
+        """The p-value if a treated unit is the higher one with odds ``ratio`` (or 1/``ratio``)."""
+        if self.alternative != "two-sided":
+            sign = 1 if self.alternative == "greater" else -1
+            return self._tail(sign * self.differences, ratio)
+        return min(1.0, 2 * min(self._tail(s * self.differences, ratio) for s in (1, -1)))
+
+    def _tail(self, differences: Array, ratio: float) -> float:
+        """The chance of a statistic as large as that seen."""
+        chance = ratio / (1 + ratio)
+        moved = differences[differences != 0]
+        if self.test == "sign":
+            wins = int((moved > 0).sum())
+            return 1.0 if wins == 0 else float(bdtrc(wins - 1, len(moved), chance))
+        ranks = _doubled_ranks(differences)[differences != 0]
+        seen = int(ranks[moved > 0].sum())
+        if self.is_exact:
+            return _exact_tail(ranks, seen, chance)
+        deviation = np.sqrt(chance * (1 - chance) * float(ranks @ ranks))
+        return float(ndtr((chance * ranks.sum() - seen) / deviation))
+
+
+def _check_level(level: float) -> None:
+    if isinstance(level, bool) or not 0 < level < 1:
+        raise DataError(f"the level is {level!r}; expected a number between 0 and 1, such as 0.05")
+
+
+def _doubled_ranks(differences: Array) -> NDArray[np.int64]:
+    """Twice the ranks of the sizes; ties share the mean rank, so these are whole numbers.
+
+    Tied pairs are ranked with the others, and count for neither side (Pratt; Rosenbaum).
+    """
+    _, place, counts = np.unique(abs(differences), return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((2 * last - counts + 1)[place], dtype=np.int64)
+
+
+def _exact_tail(ranks: NDArray[np.int64], seen: int, chance: float) -> float:
+    """The chance that the ranks of independent successes sum to at least what was seen."""
+    law = np.zeros(int(ranks.sum()) + 1)
+    law[0] = 1.0
+    filled = 1
+    for rank in ranks:
+        moved = chance * law[:filled]
+        law[:filled] *= 1 - chance
+        law[rank : rank + filled] += moved
+        filled += int(rank)
+    return min(float(law[seen:].sum()), 1.0)
+
+
+def _walsh_quantile(differences: Array, share: float) -> float:
+    """The value with a given share of the averages of two differences below it.
+
+    Where the share falls between two averages, their midpoint.
+    """
+    ordered = np.sort(differences)
+    n = len(ordered)
+    wanted = share * n * (n + 1) / 2
+    place = round(wanted)
+    if abs(wanted - place) > 1e-9 * max(wanted, 1):
+        return _walsh_at(ordered, int(np.floor(wanted)))
+    low = _walsh_at(ordered, max(place - 1, 0))
+    return (low + _walsh_at(ordered, min(place, n * (n + 1) // 2 - 1))) / 2
+
+
+def _walsh_at(ordered: Array, place: int) -> float:
+    """The average at a place of the order, from 0; found by halving the range of values."""
+    if len(ordered) <= 2_000:
+        i, j = np.triu_indices(len(ordered))
+        averages = (ordered[i] + ordered[j]) / 2
+        return float(np.partition(averages, place)[place])
+    low, high = float(ordered[0]), float(ordered[-1])
+    while True:
+        middle = (low + high) / 2
+        if not low < middle < high:
+            return high if _num_at_most(ordered, low) <= place else low
+        if _num_at_most(ordered, middle) > place:
+            high = middle
+        else:
+            low = middle
+
+
+def _num_at_most(ordered: Array, value: float) -> int:
+    """How many averages of two differences (of one with itself too) are at most a value."""
+    partners = np.searchsorted(ordered, 2 * value - ordered, side="right")
+    alone = int(np.searchsorted(ordered, value, side="right"))
+    return (int(partners.sum()) + alone) // 2

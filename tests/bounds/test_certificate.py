@@ -1,0 +1,254 @@
+"""Decisions from logs: they follow from their interval, allow for chance, and abstain."""
+
+import numpy as np
+import pytest
+
+from causalppl.bounds.arm_contrast import ArmContrast
+from causalppl.bounds.bounds import Bounds
+from causalppl.bounds.certificate import ABSTAIN, Certificate, decided
+from causalppl.bounds.certify_decision import certify_decision
+from causalppl.exceptions import DataError, OverlapWarning
+
+approx = pytest.approx
+
+
+def log(rng, size, *, effect=0.0, share=0.5):
+    arm = (rng.random(size) < share).astype(int)
+    y = (rng.random(size) < 0.4 + effect * arm).astype(float)
+    return y, arm, np.where(arm == 1, share, 1 - share)
+
+
+NOISE = {
+    "coin": lambda rng, n: (rng.random(n) < 0.5).astype(float),
+    "rare": lambda rng, n: (rng.random(n) < 0.1).astype(float),
+    "normal": lambda rng, n: rng.normal(size=n),
+    "skewed": lambda rng, n: rng.exponential(size=n),
+}
+EVIDENCE = {
+    "propensities": lambda rng, arm: {"propensities": np.full(len(arm), 0.5)},
+    "strata": lambda rng, arm: {"strata": rng.integers(0, 2, len(arm))},
+    "information": lambda rng, arm: {"mutual_information_cap": 0.0},
+}
+
+
+CASES = [
+    pytest.param(noise, evidence)
+    for noise in NOISE
+    for evidence in EVIDENCE
+    if evidence == "propensities" or noise in ("coin", "skewed")
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("noise", "evidence"), CASES)
+def test_pure_noise_is_certified_in_at_most_five_percent_of_cases(noise, evidence):
+    # n = 40, 1,000 repetitions; no hidden confounding is assumed, the case that is easiest to fool
+    rng = np.random.default_rng(0)
+    certified = 0
+    for _ in range(1_000):
+        y, arm = NOISE[noise](rng, 40), rng.permutation(np.repeat([0, 1], 20))
+        span = (y.min() - 1e-9, y.max())
+        settings = EVIDENCE[evidence](rng, arm)
+        certified += certify_decision(y, arm, outcome_range=span, **settings).is_certified
+    assert certified <= 50
+
+
+def test_a_clear_effect_is_certified_and_its_direction_is_right():
+    rng = np.random.default_rng(1)
+    right = 0
+    for _ in range(20):
+        y, arm, chance = log(rng, 600, effect=0.3)
+        found = certify_decision(y, arm, propensities=chance, odds_ratio=1.2, outcome_range=(0, 1))
+        right += found.decision == "prefer action 1"
+        turned = certify_decision(
+            1 - y, arm, propensities=chance, odds_ratio=1.2, outcome_range=(0, 1)
+        )
+        assert turned.interval == approx((-found.interval[1], -found.interval[0]))
+        assert turned.decision in ("prefer action 0", ABSTAIN)
+    assert right >= 18
+
+
+def test_a_decision_never_contradicts_its_interval():
+    rng = np.random.default_rng(2)
+    seen = set()
+    for _ in range(60):
+        y, arm, chance = log(rng, int(rng.integers(30, 300)), effect=rng.uniform(-0.4, 0.4))
+        found = certify_decision(
+            y,
+            arm,
+            propensities=chance if rng.random() < 0.7 else None,
+            strata=rng.integers(0, 2, len(y)) if rng.random() < 0.5 else None,
+            mutual_information_cap=float(rng.uniform(0, 0.01)),
+            odds_ratio=float(rng.uniform(1, 2)),
+            outcome_range=(0, 1),
+        )
+        low, high = found.interval
+        seen.add(found.decision)
+        assert (found.decision == "prefer action 1") == (low > 0)
+        assert (found.decision == "prefer action 0") == (high < 0)
+        for layer in found.layers:
+            assert low <= layer.interval[0] <= layer.bounds[0] <= layer.estimate + 1e-12
+            assert layer.estimate - 1e-12 <= layer.bounds[1] <= layer.interval[1] <= high
+    assert seen == {"prefer action 1", "prefer action 0", ABSTAIN}
+
+
+def test_a_contradiction_cannot_be_built():
+    with pytest.raises(DataError, match="which follows from it"):
+        Certificate("prefer action 1", (1, 0), -0.2, (-0.3, -0.1), ())
+    with pytest.raises(DataError, match="finite ends"):
+        Certificate(ABSTAIN, (1, 0), 0.0, (0.1, -0.1), ())
+
+
+def test_the_tipping_point_is_where_it_would_abstain():
+    rng = np.random.default_rng(3)
+    y, arm, chance = log(rng, 500, effect=0.35)
+
+    def at(odds_ratio):
+        return certify_decision(
+            y, arm, propensities=chance, odds_ratio=odds_ratio, outcome_range=(0, 1)
+        )
+
+    tipping = float(at(1.0).tipping_point)
+    assert tipping > 1.2
+    assert at(tipping * 0.999).is_certified
+    assert not at(tipping * 1.001).is_certified
+    assert "would abstain" in at(1.0).summary
+
+
+def test_the_interval_grows_with_the_odds_ratio_and_starts_at_the_estimate():
+    rng = np.random.default_rng(4)
+    y, arm, chance = log(rng, 200, share=0.3)
+    strata = rng.integers(0, 3, 200)
+    contrast = ArmContrast(y, arm, strata, 1 / chance - 1, np.ones(200), (0.0, 1.0))
+    low, high = contrast.ends(1.0)
+    assert low == approx(high)
+    ends = np.array([contrast.ends(g) for g in (1, 1.3, 2, 5)])
+    limits = np.array([contrast.limits(g, 0.05) for g in (1, 1.3, 2, 5)])
+    for found in (ends, limits):
+        assert (np.diff(found[:, 0]) <= 1e-12).all()
+        assert (np.diff(found[:, 1]) >= -1e-12).all()
+
+
+def test_strata_are_adjusted_for():
+    # the arm is taken in the stratum with good outcomes: naively it looks better, and is not
+    rng = np.random.default_rng(5)
+    z = rng.integers(0, 2, 4_000)
+    arm = (rng.random(4_000) < 0.2 + 0.6 * z).astype(int)
+    y = (rng.random(4_000) < 0.2 + 0.5 * z).astype(float)
+    found = certify_decision(y, arm, strata=z, outcome_range=(0, 1))
+    naive = certify_decision(y, arm, mutual_information_cap=0.0, outcome_range=(0, 1))
+    by_hand = sum(
+        np.mean(z == k) * (y[(z == k) & (arm == 1)].mean() - y[(z == k) & (arm == 0)].mean())
+        for k in (0, 1)
+    )
+    assert found.estimate == approx(by_hand)
+    assert not found.is_certified
+    assert naive.decision == "prefer action 1"
+    # both kinds of evidence: the hull
+    both = certify_decision(y, arm, strata=z, mutual_information_cap=0.0, outcome_range=(0, 1))
+    assert both.interval == approx(
+        (min(found.interval[0], naive.interval[0]), max(found.interval[1], naive.interval[1]))
+    )
+
+
+def test_a_stratum_without_an_action_widens_the_interval():
+    y, arm = np.array([1.0, 0, 1, 0] * 20), np.array([0, 0, 1, 1] * 20)
+    z = np.where(np.arange(80) < 60, "a", "b")
+    arm[60:] = 0
+    with pytest.raises(DataError, match="rows of one action only"):
+        certify_decision(y, arm, strata=z)
+    found = certify_decision(y, arm, strata=z, outcome_range=(0, 1))
+    low, high = found.layers[0].bounds
+    assert high - low == approx(0.25)  # a quarter of the rows are in the stratum without the action
+
+
+def test_too_few_effective_rows_warn_and_abstain():
+    rng = np.random.default_rng(6)
+    y, arm = rng.random(1_000), rng.integers(0, 2, 1_000)
+    y[arm == 1] = 1.0
+    chance = np.where(arm == 1, 0.9, 0.5)
+    chance[np.flatnonzero(arm == 1)[:2]] = 1e-5  # two rows have nearly all the weight
+    with pytest.warns(OverlapWarning, match="effective sample size of 2"):
+        found = certify_decision(y, arm, propensities=chance)
+    assert found.decision == ABSTAIN
+    assert found.interval == approx((-np.ptp(y), np.ptp(y)))
+
+
+def test_weights_count_rows():
+    y, arm, n = [0, 1, 0, 1], [0, 0, 1, 1], [30, 10, 10, 30]
+    short = certify_decision(y, arm, propensities=[0.5] * 4, weights=n, outcome_range=(0, 1))
+    long = certify_decision(
+        np.repeat(y, n), np.repeat(arm, n), propensities=[0.5] * 80, outcome_range=(0, 1)
+    )
+    assert short.estimate == approx(long.estimate)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"propensities": None}, "no evidence"),
+        ({"propensities": [0.5, 0.5, 1.0, 0.5]}, "between|below 1"),
+        ({"propensities": [0.5] * 3}, "lengths"),
+        ({"actions": [1, 1, 1, 1]}, "expected two"),
+        ({"actions": [1, 2, 3, 1]}, "expected two"),
+        ({"odds_ratio": 0.5}, "odds_ratio"),
+        ({"level": 0}, "level"),
+        ({"outcome_range": (0, 0.5)}, "outside the outcome_range"),
+        ({"mutual_information_cap": -1}, "information_cap"),
+        ({"outcomes": [1, 0, np.nan, 1]}, "finite"),
+    ],
+)
+def test_input_that_cannot_be_used_is_refused(change, match):
+    given = {
+        "outcomes": [1.0, 0, 1, 0], "actions": [0, 0, 1, 1], "propensities": [0.5] * 4,
+    } | change  # fmt: skip
+    with pytest.raises(DataError, match=match):
+        certify_decision(given.pop("outcomes"), given.pop("actions"), **given)
+
+
+def test_certificates_from_bounds_by_any_method():
+    draws = np.stack([np.linspace(0.05, 0.3, 500), np.linspace(0.3, 0.6, 500)], 1)
+    sampled = Bounds("ATE", "hand", 0.17, 0.45, draws=draws, num_rows=50)
+    assert Certificate.from_bounds(sampled).decision == "prefer action 1"
+    assert Certificate.from_bounds(Bounds("ATE", "hand", -0.1, 0.4)).decision == ABSTAIN
+    exact = Certificate.from_bounds(Bounds("ATE", "hand", -0.2, -0.2), actions=("new", "old"))
+    assert (exact.decision, exact.estimate) == ("prefer action old", -0.2)
+    two = Bounds("E[Y_{X}]", "hand", [0.5, 0.1], [0.9, 0.4], {"X": ("a", "b")})
+    assert Certificate.from_bounds(two).decision == "prefer action a"
+    with pytest.raises(DataError, match="no sampling error"):
+        Certificate.from_bounds(Bounds("ATE", "hand", 0.1, 0.2, num_rows=9))
+    with pytest.raises(DataError, match="two actions"):
+        Certificate.from_bounds(Bounds("E", "hand", [0, 0, 0], [1, 1, 1], {"X": (0, 1, 2)}))
+
+
+def test_certificates_are_told_and_drawn():
+    y, arm = [0, 0, 0, 1] * 10 + [1, 1, 1, 0] * 10, [0] * 40 + [1] * 40
+    found = certify_decision(
+        y, arm, propensities=[0.5] * 80, mutual_information_cap=0.01, odds_ratio=1.1
+    )
+    assert "Prefer action 1" in found.interpret()
+    assert "at most 1.1" in found.summary
+    assert "range seen, 0 to 1" in found.summary
+    assert found._repr_html_().startswith("<p>Prefer action 1")
+    ax = found.plot()
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "propensities", "capped information", "decision",
+    ]  # fmt: skip
+    assert decided(found.interval, found.actions) == found.decision
+
+
+@pytest.mark.slow
+def test_the_interval_holds_the_truth_under_hidden_confounding_of_the_stated_strength():
+    # U moves the odds of the action by 2 at most: the true contrast lies in the interval
+    rng = np.random.default_rng(7)
+    held = 0
+    for _ in range(500):
+        u = rng.integers(0, 2, 300)
+        chance = np.where(u == 1, 2 / 3, 1 / 3)  # odds 2 and 1/2; recorded odds 1
+        arm = (rng.random(300) < chance).astype(int)
+        y = (rng.random(300) < 0.2 + 0.5 * u + 0.1 * arm).astype(float)
+        found = certify_decision(
+            y, arm, propensities=[0.5] * 300, odds_ratio=2.0, outcome_range=(0, 1)
+        )
+        held += found.interval[0] <= 0.1 <= found.interval[1]
+    assert held >= 0.95 * 500
