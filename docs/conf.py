@@ -66,6 +66,7 @@ nb_merge_streams = True
 html_theme = "furo"
 html_title = f"causalppl {release}"
 html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_copy_source = False
 html_show_sourcelink = False
 

@@ -25,6 +25,10 @@ class Layer:
         estimate: The contrast, if there is no confounding beyond what is adjusted for.
         bounds: Where it can lie with the stated confounding, before sampling error.
         interval: With sampling error.
+
+    Example:
+        >>> Layer("odds ratio 2", 0.3, (0.1, 0.5), (0.05, 0.55)).bounds
+        (0.1, 0.5)
     """
 
     name: str

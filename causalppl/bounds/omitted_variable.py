@@ -27,6 +27,11 @@ class Adjusted(NamedTuple):
         t: Their ratio.
         low: Lower limit of its 95 % interval.
         high: Upper limit.
+
+    Example:
+        >>> found = OmittedVariable(0.5, 0.1, 100).adjusted(0.1, 0.1)
+        >>> round(found.estimate, 3), found.low < found.estimate < found.high
+        (0.395, True)
     """
 
     estimate: float
@@ -45,6 +50,15 @@ class Benchmark(NamedTuple):
         with_treatment: Its partial R² with the treatment.
         with_outcome: Its partial R² with the outcome, given the treatment.
         adjusted: What the regression would have said.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> z = rng.normal(size=500)
+        >>> x = 0.3 * z + rng.normal(size=500)
+        >>> data = {"x": x, "z": z, "y": x + 0.1 * z + rng.normal(size=500)}
+        >>> found = OmittedVariable.from_regression(data, "x", "y", ["z"]).benchmark("z")
+        >>> found.name, found.multiple
+        ('z', 1.0)
     """
 
     name: str

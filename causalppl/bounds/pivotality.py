@@ -33,6 +33,11 @@ class Pivotality:
         adjusted: The contrast adjusted for the strata; None where they are not measured.
         information: Of the strata about the arm (nats), or the cap that was given.
         notes: What the reader should know.
+
+    Example:
+        >>> found = Pivotality(0.4, 0.05, 200, 0.1, 0.5, (0.3, 0.3), 0.05, None, 0.02)
+        >>> found.is_certified, round(found.margin, 2)
+        (True, 0.2)
     """
 
     contrast: float

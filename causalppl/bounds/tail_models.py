@@ -45,6 +45,11 @@ class Learners:
         propensity: A classifier for the arm; None: chosen likewise.
         folds: In how many parts to split the rows; each is predicted by models of the others.
         clip: Raise chances of an arm below this to it.
+
+    Example:
+        >>> from sklearn.linear_model import QuantileRegressor
+        >>> Learners(quantile=QuantileRegressor(alpha=0.0), folds=2).folds
+        2
     """
 
     quantile: Any = None
