@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,6 +103,9 @@ class Record:
             f"{row['worst']:.4g}), and at the end played a best arm "
             f"{100 * row['optimal at the end']:.0f} % of the time."
         )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.interpret())}</p>{self.summary().to_html()}"
 
     def plot(self, *, ax: Any = None) -> Any:
         """Draw mean cumulative regret with its 95 % interval; returns the axes."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 
 from causalppl.graphs import ADMG
 from causalppl.identification.factorisation import Conflict
@@ -81,6 +82,13 @@ class Hedge:
             "causes hold together"
         )
 
+    def _repr_html_(self) -> str:
+        """The diagram with the larger set marked, and the sentence."""
+        from causalppl.graphs.drawing import to_svg
+
+        picture = to_svg(self.graph, highlight=self.outer or self.inner)
+        return f"<div>{picture}<p>{escape(str(self))}</p></div>"
+
 
 @dataclass(frozen=True)
 class Witness:
@@ -115,6 +123,12 @@ class Witness:
     hedges: tuple[Hedge, ...] = ()
     conflict: Conflict | None = None
     planned: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        """Each hedge with its picture; for a conflict the diagram."""
+        shown = [hedge._repr_html_() for hedge in self.hedges] or [self.graph._repr_svg_()]
+        why = "" if self.conflict is None else f"<p>{escape(str(self.conflict))}</p>"
+        return f"<div><p>{escape(str(self.query))} has no formula.</p>{''.join(shown)}{why}</div>"
 
     def check(self) -> bool:
         """Confirm every part: by its definition, and that the query needs it.
