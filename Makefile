@@ -49,7 +49,7 @@ wheel: $(VENV)/.installed-dev ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## remove what the other targets wrote, except .venv
-	rm -rf build dist demo-output docs/_build docs/reference/generated
+	rm -rf build dist demo-output docs/_build docs/reference/generated docs/notebooks
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 

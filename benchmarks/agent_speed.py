@@ -1,11 +1,11 @@
 """How many decisions does an agent make in a second of one processor?
 
 On task 3 of Lee and Bareinboim (2018) with its 16 possibly optimal arms. All that a run does is
-counted: acting, the environment, learning, exact regret, and keeping the record. A peer plays one
-run at a time, as it is made, and is spared the environment: its rewards are plain coins. The
-posterior over models is swept eight times after each of the first 200 rows and once after later
-ones, so that its first 1,000 steps are slower than the 10,000 of the paper. It may
-live in another environment::
+counted: acting, the environment, learning, exact regret, and keeping the record. The posterior over
+models is swept eight times after each of the first 200 rows and once after later ones, so that its
+first 1,000 steps are slower than the 10,000 of the paper. A peer plays one run at a time, as it is
+made, and is spared the environment: its rewards are plain coins. It may live in another
+environment::
 
     PEERS_PYTHON=/path/bin/python python benchmarks/agent_speed.py
 """

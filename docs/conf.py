@@ -21,9 +21,10 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "myst_nb",
+    "notebooks",
     "reference_pages",
 ]
-exclude_patterns = ["_build", "**.ipynb_checkpoints"]
+exclude_patterns = ["_build", "notebooks", "**.ipynb_checkpoints"]
 
 # A list of pages that is still empty is no mistake. Sphinx 9.0 gives this warning no type, so that
 # suppress_warnings cannot name it.
