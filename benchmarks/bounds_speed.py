@@ -1,7 +1,8 @@
-"""How long do sensitivity bounds take on a million rows, and how sharp are they?
+"""How long do bounds take, and how sharp are they?
 
 Intervals and tipping points under the marginal sensitivity model, with standard errors here and
-without at the peer, on the same rows in the same run. The peer may live in another environment::
+without at the peer, on the same rows in the same run; and bounds through an instrument, over all
+finite models. The peer may live in another environment::
 
     PEERS_PYTHON=/path/bin/python python benchmarks/bounds_speed.py
 """
@@ -136,6 +137,26 @@ def main() -> None:
         here = times.seconds("sharp")
         setting = f"{count:,} rows, 10 cells of covariates"
         bench.add(Row("sharp interval of an effect", setting, here))
+        for states, most in ((3, 0.2), (4, 5.0)):
+            times = compare({"here": canonical(states)}, budget=bench.budget(20), least=3)
+            types = f"{states ** (2 * states):,} types"
+            setting = f"{states} x {states} x {states} states, exact law, {types}"
+            here = times.seconds("here")
+            bench.add(Row("bounds by an instrument", setting, here, Target("at most", most)))
+
+
+def canonical(states: int) -> Callable[[], Any]:
+    """Bound an effect through an instrument, given the exact law of a random program."""
+    from causalppl.bounds import BoundProblem, Canonical
+    from causalppl.graphs import ADMG
+    from causalppl.programs.finite import random_finite_model
+    from causalppl.queries import Query
+
+    graph = ADMG.parse("Z -> X -> Y; X <-> Y")
+    model = random_finite_model(graph, seed=0, states=states)
+    query = Query.parse("P(Y=1 | do(X=1))")
+    problem = BoundProblem(graph, query, laws={(None, frozenset()): model.law()})
+    return lambda: Canonical().solve(problem, seed=0)
 
 
 def _gap(told: dict[str, Any], y: np.ndarray, e: np.ndarray) -> Any:
