@@ -64,8 +64,58 @@ class ArmContrast:
 
     @cached_property
     def ess(self) -> float:
-        """The effective sample size of the smaller arm, at odds ratio 1."""
-        return min(self._size(1 + self.odds, self.arm == arm) for arm in (0, 1))
+        """The effective sample size of the smaller arm, at odds ratio 1.
+
+        The smaller of that of the rows in the arm, and of what its chances in all rows lead to
+        expect: rows that hardly ever have it may lack it altogether, and then do not show.
+        """
+        return min(
+            min(self._size(1 + self.odds, self.arm == arm), self._expected_size(arm))
+            for arm in (0, 1)
+        )
+
+    def _expected_size(self, arm: int) -> float:
+        squares = float(self.counts**2 / self.repeats @ self._inverse_chances(arm))
+        return float(self.counts.sum()) ** 2 / max(squares, 1e-300)
+
+    def _inverse_chances(self, arm: int) -> Array:
+        """One over each row's chance of an arm; 0 where there is none, so that it is not asked."""
+        odds = np.where(self.odds > 0, self.odds, np.inf)
+        return np.where(self.arm == arm, 1 + self.odds, np.where(self.odds > 0, 1 + 1 / odds, 0.0))
+
+    @cached_property
+    def imbalance(self) -> tuple[float, float]:
+        """The sum of an arm's inverse chances over the number of rows, and by how many errors off.
+
+        Of the arm that is further off: far off, the chances are not those of the rows' arms.
+        """
+        total, found = float(self.counts.sum()), []
+        for arm in (0, 1):
+            own = self.arm == arm
+            summed = float(self.counts[own] @ (1 + self.odds[own]))
+            inverse = np.maximum(self._inverse_chances(arm) - 1, 0.0)
+            error = float(np.sqrt(self.counts**2 / self.repeats @ inverse))
+            found.append((summed / total, abs(summed - total) / max(error, 1e-9 * total)))
+        return max(found, key=lambda each: each[1])
+
+    @cached_property
+    def scarcity(self) -> float:
+        """By how much the standard error, at least, exceeds what rows in the arms show; from 1.
+
+        Rows with a small chance of an arm weigh much if they have it; where by chance few or none
+        have it, the rows in the arm understate the error. The outcomes of all rows, whatever their
+        arm, with their chances of each arm, give an error that does not depend on that.
+        """
+        cell = 2 * self.stratum + self.arm
+        weights = self.counts * (1 + self.odds)
+        mass = np.bincount(cell, weights)
+        means = np.bincount(cell, weights * self.y) / np.where(mass > 0, mass, 1.0)
+        squares = self.counts**2 / self.repeats * (self.y - means[cell]) ** 2
+        expected = squares @ (self._inverse_chances(0) + self._inverse_chances(1))
+        shown = max(self._end(1.0, side)[1] for side in (0, 1))
+        if shown == 0:
+            return 1.0
+        return max(float(np.sqrt(expected)) / float(self.counts.sum()) / shown, 1.0)
 
     def _size(self, weights: Array, kept: NDArray[np.bool_]) -> float:
         """How many equally weighted rows tell as much as these."""
@@ -85,14 +135,14 @@ class ArmContrast:
         outcome can have: with few rows the limit is then not too narrow where, by chance, rows look
         alike.
         """
-        critical = float(stdtrit(max(self.ess - 1, 1.0), 1 - level / 2))
+        critical = self.scarcity * float(stdtrit(max(self.ess - 1, 1.0), 1 - level / 2))
         (low, below), (high, above) = (self._end(odds_ratio, side) for side in (0, 1))
         ends = self.ends(odds_ratio)
         return min(low - critical * below, ends[0]), max(high + critical * above, ends[1])
 
     def error(self, odds_ratio: float) -> float:
         """The larger standard error of the two ends."""
-        return max(self._end(odds_ratio, side)[1] for side in (0, 1))
+        return self.scarcity * max(self._end(odds_ratio, side)[1] for side in (0, 1))
 
     def _with_worst(self, side: int) -> "list[Cell]":
         if side not in self._worst:

@@ -214,6 +214,8 @@ class BilinearProgram:
     def _branch(self, cost: Array, low: Array, high: Array, solved: Array) -> tuple[int, float]:
         """Choose the factor to cut, and where; -1 where no box is left to cut."""
         points, factors, products = self.sizes
+        if not factors:
+            return -1, 0.0
         values = solved[points:]
         true = self.values(solved[:points])[points:]
         a, b = self.pairs.T

@@ -276,7 +276,9 @@ class _Case:
         weighted = {key: weight for key, weight in keyed(named).items() if weight is not None}
         if stray := [key for key in weighted if key not in data]:
             raise DataError(f"weights are given for {said(stray[0])}, which has no data")
-        columns = {key: _columns(graph, query, source) for key, source in data.items()}
+        present = {key: column_names(source) for key, source in data.items()}
+        bearing = _bearing(graph, query, frozenset().union(*present.values()))
+        columns = {key: [n for n in bearing if n in names] for key, names in present.items()}
         for key, names in columns.items():
             if lacking := sorted(key[1] - set(names)):
                 raise DataError(f"the data of {said(key)} lack the column {lacking[0]!r}")
@@ -361,13 +363,15 @@ class _Case:
         return replace(found, num_rows=num_rows, notes=(*found.notes, *notes))
 
 
-def _columns(graph: ADMG, query: Query | Contrast, source: Any) -> list[str]:
-    """The variables of a source that bear on a query: its causes, and all confounded with them."""
+def _bearing(graph: ADMG, query: Query | Contrast, present: frozenset[str]) -> list[str]:
+    """The variables that bear on a query: its causes, and all that is confounded with them."""
     causes = graph.ancestors(query.variables)
-    near = causes.union(*(d for d in graph.districts() if d & causes))
+    # with what is not observed left out, variables that share it are confounded
+    kept = (query.variables | present) & set(graph.nodes)
+    districts = graph.latent_projection(kept).districts()
+    near = causes.union(*(d for d in districts if d & causes))
     found = near | graph.ancestors(near)
-    present = column_names(source)
-    return [name for name in graph.nodes if name in found and name in present]
+    return [name for name in graph.nodes if name in found]
 
 
 def column_names(source: Any) -> frozenset[str]:

@@ -41,13 +41,15 @@ class Law:
         removed: The variables that were set.
         names: The axes, in the order of the diagram.
         values: Shape ``(batch, *states)``, the first being the law itself.
-        num_rows: The rows behind it; 0 where it is exact.
+        num_rows: The rows behind it, effective ones if they are weighted; 0 where it is exact.
+        seed: Of how resampled laws doubt what was seen, see `with_doubt`.
     """
 
     removed: frozenset[str]
     names: tuple[str, ...]
     values: Array
-    num_rows: int
+    num_rows: float
+    seed: int = 0
 
     def over(self, kept: Sequence[str], axes: Sequence[str]) -> Array:
         """Sum to some variables; lay out along ``axes``, of length one where not kept."""
@@ -58,6 +60,31 @@ class Law:
         values = values.transpose(0, *(1 + i for i in order))
         sizes = iter(values.shape[1:])
         return values.reshape(len(values), *(next(sizes) if a in kept else 1 for a in axes))
+
+    def with_doubt(self, joint: Array, name: str, axis: int) -> Array:
+        """Let resampled laws doubt what a variable does in each context that was seen.
+
+        A value that was never seen counts as one row drawn at random, and one value, chosen at
+        random in each law, as two rows more. Without this the Bayesian bootstrap would hold what
+        was never seen for impossible, and be too sure of small samples. In large ones it makes no
+        difference.
+
+        Args:
+            joint: Of the variable and what it is conditioned on, shape ``(batch, *states)``.
+            name: The variable.
+            axis: Its axis.
+        """
+        if not self.num_rows or len(joint) == 1:
+            return joint
+        rng = np.random.default_rng([self.seed, self.names.index(name)])
+        draws, states = joint[1:].shape, joint.shape[axis]
+        is_seen = joint[0].sum(axis - 1, keepdims=True) > 0
+        is_new = is_seen & (joint[0] == 0)
+        chosen = rng.integers(states, size=[1 if i == axis else n for i, n in enumerate(draws)])
+        place = np.arange(states).reshape([-1 if i == axis else 1 for i in range(joint.ndim)])
+        rows = is_new * rng.standard_gamma(1.0, draws)
+        rows += is_seen * (chosen == place) * rng.standard_gamma(2.0, draws)
+        return np.concatenate([joint[:1], joint[1:] + rows / self.num_rows])
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,8 +175,10 @@ class CFactorRows:
         for name in self.members:
             earlier = within[: within.index(name) + 1]
             part = next(d for d in districts(self.graph, earlier) if name in d)
+            axis = 1 + axes.index(name)
             joint = self.law.over([*(part | self.graph.parents(part))], axes)
-            total = joint.sum(1 + axes.index(name), keepdims=True)
+            joint = self.law.with_doubt(joint, name, axis)
+            total = joint.sum(axis, keepdims=True)
             known.append((total[0] > 0) & np.ones_like(joint[0], dtype=bool))
             conditionals.append(np.divide(joint, total, out=np.zeros_like(joint), where=total > 0))
         return conditionals, known

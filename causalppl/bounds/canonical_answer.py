@@ -25,6 +25,7 @@ __all__ = ["CanonicalModel", "Ends"]
 Array: TypeAlias = NDArray[np.float64]
 District: TypeAlias = frozenset[str]
 _RESIDUE = 1e-12
+_SMALL = 1e-7  # the precision to which independences are solved for, see `BilinearProgram`
 
 
 class Ends(NamedTuple):
@@ -55,6 +56,7 @@ class CanonicalModel:
         most: The most types of a district.
         is_exact: Whether all laws are exact.
         is_cut: Whether part of a source could not be used.
+        is_joined: Whether a clique of bidirected edges stands for several latents.
         is_thinned: Whether variables were left out.
         is_loosened: Whether independences of responses were left out.
         solvers: District to its programs, made when they are needed.
@@ -67,6 +69,7 @@ class CanonicalModel:
     most: int
     is_exact: bool
     is_cut: bool
+    is_joined: bool = False
     is_thinned: bool = False
     is_loosened: bool = False
     solvers: dict[District, DistrictSolver] = field(default_factory=dict)
@@ -80,7 +83,7 @@ class CanonicalModel:
     def is_sharp(self) -> bool:
         """Whether nothing was left out that the sources or the diagram say."""
         districts = [solver.district for solver in self.solvers.values()]
-        is_whole = not (self.is_cut or self.is_thinned or self.is_loosened)
+        is_whole = not (self.is_cut or self.is_joined or self.is_thinned or self.is_loosened)
         return is_whole and all(district.is_exact for district in districts)
 
     def thinned(self, needed: frozenset[str]) -> "CanonicalModel":
@@ -142,7 +145,7 @@ class CanonicalModel:
         found = program.ends(self.batch, question.span, time_limit=time_limit, gap=gap)
         if found is not None:
             return Ends(*found)
-        if self.is_exact:
+        if self.is_exact and not self._is_extreme:
             raise AssumptionError(
                 "the data contradict the diagram: no responses that are independent where no "
                 "bidirected edge joins them have this law; add the edge that is in doubt"
@@ -156,6 +159,11 @@ class CanonicalModel:
         found = program.ends(self.batch, question.span, time_limit=time_limit, gap=gap)
         assert found is not None  # each district's law agrees with its rows
         return Ends(*found)
+
+    @property
+    def _is_extreme(self) -> bool:
+        """Whether a law has probabilities so small that rounding may make it seem impossible."""
+        return any(bool(((law.values > 0) & (law.values < _SMALL)).any()) for law in self.laws)
 
     def _is_polynomial(self, over: Objective, under: Objective) -> bool:
         left = {*over.linear, *under.linear}
@@ -252,9 +260,19 @@ class CanonicalModel:
             found.append(f"{share:.0%} of the resampled laws fit no model and were moved likewise")
         if self.is_cut:
             found.append("a source lacks a cause of what it observes, and was used in part")
+        if self.is_joined:
+            found.append(
+                "several unobserved variables of the diagram were taken for a single one, which "
+                "allows more than the diagram does"
+            )
         if self.is_thinned:
             found.append("variables that cause nothing in the query were left out, to save time")
-        if self.is_loosened:
+        if self.is_loosened and self.is_exact:
+            found.append(
+                "probabilities below 1e-7 could not be told from a contradiction; the bounds do "
+                "without the independences where no bidirected edge joins responses"
+            )
+        elif self.is_loosened:
             found.append(
                 "the frequencies fit no responses that are independent where no bidirected edge "
                 "joins them, and were used without these independences"

@@ -8,12 +8,16 @@ import numpy as np
 
 from causalppl.bounds.bounds import Bounds
 from causalppl.bounds.tipping import TippingPoint
-from causalppl.exceptions import DataError
+from causalppl.exceptions import DataError, QueryError
+from causalppl.queries import Contrast, Query
+from causalppl.queries.open_values import label_open_values
 
 __all__ = ["ABSTAIN", "Certificate", "Layer"]
 
 Ends: TypeAlias = tuple[float, float]
 ABSTAIN = "abstain"
+_DIFFERENCES = ("ATE", "TE", "CATE", "ETT", "ATT", "ATC", "CDE")  # of means under two actions
+_WORDS = ("added effect", "contribution")  # likewise, of answers to what is no `Query`
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,9 @@ class Certificate:
         estimate: The contrast without hidden confounding; None where it is only bounded.
         interval: Where the contrast lies, with the stated confounding and with sampling error.
         assumptions: What this rests on, one sentence each.
-        level: How often, at most, an action is preferred that is not better: each end of the
-            interval is missed with probability ``level / 2``.
+        level: How often, at most, an action is preferred that is not better, if neither is: each
+            end of the interval is missed with probability ``level / 2``, so that this is the
+            one-sided level at which a given action is wrongly preferred.
         sampling_error: The standard error of the ends; 0 for an exact law.
         tipping_point: The odds ratio of hidden confounding from which on the certificate would
             abstain; None where confounding was not stated as one.
@@ -59,6 +64,7 @@ class Certificate:
             their hull is the interval.
         notes: What the reader should know.
         diagnostics: Numbers about the computation.
+        is_sampled: Whether it rests on rows, rather than on an exact law.
 
     Raises:
         DataError: The decision contradicts the interval, or ends are not finite or crossed.
@@ -80,6 +86,7 @@ class Certificate:
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
+    is_sampled: bool = False
 
     def __post_init__(self) -> None:
         low, high = self.interval
@@ -98,15 +105,17 @@ class Certificate:
         """Decide between two actions from bounds by any method.
 
         Args:
-            bounds: Of a contrast, such as an ATE; or of the mean under each of two actions, along
-                one axis.
+            bounds: Of the mean outcome under one action less that under another, as of an ATE; or
+                of the mean under each of two actions, along one axis.
             actions: What the two are called, the one that the contrast favours where it is
                 positive first; None: as in the query, or as on the axis, the later value first.
+                To be given where the query does not say that it is such a contrast.
             level: How often, at most, an action is preferred that is not better.
 
         Raises:
-            DataError: The bounds are of several values other than two actions, or rows were used
-                and the method gave no sampling error.
+            DataError: The bounds are of several values other than two actions, or of a number
+                that says nothing of two actions, such as a probability or a p-value; or rows were
+                used and the method gave no sampling error.
 
         Example:
             >>> both = Bounds("E[Y_{X}]", "hand", [0.1, 0.5], [0.4, 0.9], {"X": ("a", "b")})
@@ -115,7 +124,7 @@ class Certificate:
         """
         check_level(level)
         if not bounds.axes:
-            names = actions or _actions_of(bounds.query)
+            names = actions or _actions_of(bounds)
             low, high = (float(end) for end in bounds.interval(1 - level))
             ends = float(bounds.lower), float(bounds.upper)
         else:
@@ -132,6 +141,7 @@ class Certificate:
             notes=bounds.notes,
             layers=(Layer(bounds.method, sum(ends) / 2, ends, (low, high)),),
             diagnostics=bounds.diagnostics,
+            is_sampled=bounds.num_rows > 0,
         )
 
     @property
@@ -155,6 +165,8 @@ class Certificate:
             if self.sampling_error
             else "."
         )
+        if not self.sampling_error and self.is_sampled:
+            found += " No sampling error could be told from these rows, so the ends may be off."
         if not self.is_certified:
             found += " The interval holds 0, so neither action is shown to be better."
         if self.tipping_point is not None and self.is_certified:
@@ -212,8 +224,26 @@ def check_level(level: Any) -> None:
         raise DataError(f"level is {level!r}; expected a number above 0 and below 0.5, as 0.05")
 
 
-def _actions_of(query: Any) -> tuple[Any, Any]:
-    return getattr(query, "treated", 1), getattr(query, "control", 0)
+def _actions_of(bounds: Bounds) -> tuple[Any, Any]:
+    """The two actions of a query whose value is the mean under one less that under the other."""
+    query = bounds.query
+    if isinstance(query, Contrast) and query.kind in _DIFFERENCES:
+        return query.treated, query.control
+    if isinstance(query, str) and query.split("(")[0] in (*_DIFFERENCES, *_WORDS):
+        return _read_actions(query)
+    raise DataError(
+        f"the bounds are of {query}; expected the mean outcome under one action less that under "
+        "another, such as an ATE; give actions=(first, second) if it is such a difference"
+    )
+
+
+def _read_actions(text: str) -> tuple[Any, Any]:
+    """The actions that a contrast in words names; the arms 1 and 0 if it names none."""
+    try:
+        query = Contrast.parse(text)
+    except QueryError:
+        return 1, 0
+    return query.treated, query.control
 
 
 def _from_two(
@@ -226,6 +256,11 @@ def _from_two(
             f"the bounds have the axes {dict(bounds.axes)}; expected one value, or one axis with "
             f"two actions: use at(), for example at({label}=...)"
         )
+    if actions is None and not _is_set(bounds.query, label):
+        raise DataError(
+            f"the axis {label} of {bounds.query} holds no actions; expected a variable that is "
+            "set, as X in E[Y_{X}]; give actions=(later value, earlier value) if these are actions"
+        )
     # four ends, each missed with probability level / 4
     low, high = bounds.interval(1 - level / 2)
     contrast = float(low[1] - high[0]), float(high[1] - low[0])
@@ -234,6 +269,20 @@ def _from_two(
         float(bounds.upper[1] - bounds.lower[0]),
     )
     return actions or (states[1], states[0]), contrast, ends
+
+
+def _is_set(query: Query | Contrast | str, label: str) -> bool:
+    """Whether an axis is that of a variable that is set, and what is asked is a mean."""
+    if isinstance(query, str):
+        try:
+            query = Query.parse(query)
+        except QueryError:
+            return False
+    if not isinstance(query, Query):
+        return False
+    openings = label_open_values([query])
+    has_mean = query.kind == "E" or all(e.value is not None for e in query.outcomes)
+    return has_mean and any(isinstance(w, str) and name == label for w, name in openings.items())
 
 
 def _largest_error(bounds: Bounds) -> float:

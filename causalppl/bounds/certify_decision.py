@@ -27,6 +27,7 @@ Array: TypeAlias = NDArray[np.float64]
 Codes: TypeAlias = NDArray[np.int64]
 Ends: TypeAlias = tuple[float, float]
 _LEAST_ESS = 10.0  # of an arm; with less there is no telling its sampling error
+_MOST_ERRORS = 4.0  # by which the inverse chances of an arm may miss the number of rows
 _LARGEST = 100.0  # odds ratio up to which the tipping point is looked for
 
 
@@ -62,7 +63,7 @@ def certify_decision(
         odds_ratio: By how much hidden confounding can move the odds of an action, from 1 (not).
         outcome_range: The smallest and the largest outcome that can be; None: those seen, which
             is noted. Needed where a stratum lacks an action: it then counts with this range.
-        weights: How often each row counts.
+        weights: How often each row counts: whole numbers are equal rows, others sampling weights.
         level: How often, at most, an action is preferred that is not better.
 
     Returns:
@@ -73,8 +74,9 @@ def certify_decision(
             and 1, a stratum lacks an action and there is no range, or a setting is out of range.
 
     Warns:
-        OverlapWarning: The effective sample size of an action is below 10; the certificate then
-            abstains.
+        OverlapWarning: The effective sample size of an action is below 10, or its inverse
+            propensities sum to something else than the number of rows, by more than 4 standard
+            errors; the certificate then abstains.
 
     References:
         Tan (2006); Zhao, Small and Bhattacharya (2019), for hidden confounding up to an odds ratio.
@@ -97,7 +99,9 @@ def certify_decision(
     span, notes = _span(y, checked_outcome_range(outcome_range))
     layers: list[Layer] = []
     assumptions: list[str] = []
-    errors, tipping, least = [], None, np.inf
+    errors, least = [], np.inf
+    contrast: ArmContrast | None = None
+    is_off, is_point = False, True
     if propensities is not None or strata is not None:
         stratum = _strata(strata, len(y))
         _check_arms(stratum, arm, counts, strata, outcome_range)
@@ -109,7 +113,10 @@ def certify_decision(
         assumptions.append(_told(given, ratio))
         errors.append(contrast.error(ratio))
         least = min(least, contrast.ess)
-        tipping = tipping_point(lambda g: contrast.limits(g, level), largest=_LARGEST)
+        is_off = propensities is not None and contrast.imbalance[1] > _MOST_ERRORS
+        low, high = contrast.ends(1.0)
+        # not where a stratum lacks an action: then there are but bounds
+        is_point = high - low <= 1e-12 * (span[1] - span[0])
     diagnostics: dict[str, Any] = {}
     if mutual_information_cap is not None:
         naive = ArmContrast(y, arm, _strata(None, len(y)), np.ones(len(y)), counts, span)
@@ -128,16 +135,24 @@ def certify_decision(
         errors.append(naive.error(1.0))
         least = min(least, naive.ess)
         diagnostics["information_to_flip"] = found.information_to_flip
-    lows, highs = zip(*(layer.interval for layer in layers), strict=True)
-    interval = min(lows), max(highs)
+    interval = _hull([layer.interval for layer in layers])
     if least < _LEAST_ESS:
-        interval = span[0] - span[1], span[1] - span[0]  # nothing less can be told
-        tipping = None if tipping is None else TippingPoint(1.0, 0.0, interval)
         notes.append(_warned(least))
+    elif contrast is not None and is_off:
+        notes.append(_warned_of_chances(contrast.imbalance))
+    is_untold = is_off or least < _LEAST_ESS
+    if is_untold:
+        interval = span[0] - span[1], span[1] - span[0]  # nothing less can be told
+    tipping = None
+    if contrast is not None:
+        given_cap = [layer.interval for layer in layers[1:]]
+        tipping = (
+            TippingPoint(1.0, 0.0, interval) if is_untold else _tipping(contrast, given_cap, level)
+        )
     return Certificate(
         decided(interval, names),
         names,
-        layers[0].estimate,
+        layers[0].estimate if is_point else None,
         interval,
         (*assumptions, "rows are independent"),
         level,
@@ -212,6 +227,16 @@ def _hidden(contrast: ArmContrast, ratio: float, level: float, name: str) -> Lay
     return Layer(name, (low + high) / 2, contrast.ends(ratio), contrast.limits(ratio, level))
 
 
+def _hull(intervals: list[Ends]) -> Ends:
+    lows, highs = zip(*intervals, strict=True)
+    return min(lows), max(highs)
+
+
+def _tipping(contrast: ArmContrast, others: list[Ends], level: float) -> TippingPoint:
+    """From which odds ratio on no action is preferred, with what other evidence says."""
+    return tipping_point(lambda g: _hull([contrast.limits(g, level), *others]), largest=_LARGEST)
+
+
 def _told(given: list[str], ratio: float) -> str:
     rest = (
         "there is no hidden confounding"
@@ -219,6 +244,20 @@ def _told(given: list[str], ratio: float) -> str:
         else f"hidden confounding moves the odds of an action by a factor of at most {ratio:g}"
     )
     return f"beyond the {' and '.join(given)}, {rest}"
+
+
+def _warned_of_chances(imbalance: tuple[float, float]) -> str:
+    note = (
+        f"the inverse propensities of an action sum to {imbalance[0]:.3g} times the rows, "
+        f"{imbalance[1]:.1f} standard errors off, so that the propensities are hardly those of the "
+        "actions taken, and the whole range is given"
+    )
+    warn_user(
+        f"{note}; expected the chance of the action that each row has: 1 - p in the rows without "
+        "the action, if p is the chance of having it",
+        OverlapWarning,
+    )
+    return note
 
 
 def _warned(ess: float) -> str:

@@ -146,14 +146,16 @@ def tian_pearl_bounds(
         kind: ``"PN"``, ``"PS"`` or ``"PNS"``.
         joint: ``P(X=x, Y=y)`` at ``[x, y]``, shape ``(2, 2)``; PNS can do without.
         experiments: ``P(Y=1 | do(X=0))`` and ``P(Y=1 | do(X=1))``.
-        exogenous: Nothing confounds X and Y, so that the experiments follow from ``joint``.
+        exogenous: Nothing confounds X and Y, so that the experiments follow from ``joint``; both
+            values of X must then occur.
         monotone: The cause prevents the effect in no unit.
 
     Returns:
         The sharp lower and upper bound; equal where the number is identified.
 
     Raises:
-        DataError: A table is not a law, or neither ``joint`` nor ``experiments`` is given.
+        DataError: A table is not a law, or neither ``joint`` nor ``experiments`` is given, or
+            ``exogenous`` is set and a value of X never occurs.
         AssumptionError: The numbers contradict each other, or the effect is not monotone.
         ImpossibleEvidenceError: The units that are asked about do not exist.
 
@@ -173,7 +175,7 @@ def tian_pearl_bounds(
         raise DataError(f"the kind is {kind!r}; expected 'PN', 'PS' or 'PNS'")
     table = None if joint is None else _law_table(joint, axes=2)
     if exogenous and table is not None:
-        experiments = tuple((table[:, 1] / table.sum(1)).tolist())
+        experiments = _without_confounding(table, experiments)
     if table is None and (experiments is None or kind != "PNS"):
         raise DataError(f"{kind} was asked without a joint law of X and Y; give one")
     _check_consistent(table, experiments)
@@ -182,6 +184,25 @@ def tian_pearl_bounds(
         return both
     assert table is not None
     return _one_sided(kind, table, experiments, monotone)
+
+
+def _without_confounding(
+    table: Array, experiments: tuple[float, float] | None
+) -> tuple[float, float]:
+    """The experiments that follow from a joint law if nothing confounds it."""
+    shares = table.sum(1)
+    if not (shares > 0).all():
+        raise DataError(
+            f"P(X={int(shares.argmin())}) is 0, so the joint law does not say what that value of X "
+            "does, confounded or not; give experiments, without exogenous"
+        )
+    implied = float(table[0, 1] / shares[0]), float(table[1, 1] / shares[1])
+    if experiments is not None and not np.allclose(experiments, implied, atol=1e-6):
+        raise AssumptionError(
+            f"the experiments are {tuple(map(float, experiments))}; with exogenous they follow "
+            f"from the joint law as {implied[0]:.4g} and {implied[1]:.4g}; drop one of both"
+        )
+    return implied
 
 
 def _necessary_and_sufficient(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import rel_entr
 
-from causalppl.bounds.sensitivity_rows import read_codes, read_row_weights, read_rows
+from causalppl.bounds.sensitivity_rows import read_codes, read_row_weights, read_rows, row_counts
 from causalppl.exceptions import DataError
 
 __all__ = [
@@ -142,7 +142,7 @@ def least_information(distance: float, share: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Arms:
-    """Outcomes, the arm of each row (1 or 0), and how often it counts."""
+    """Outcomes, the arm of each row (1 or 0), and how often it counts: whole numbers are rows."""
 
     y: Array
     arm: Codes
@@ -171,9 +171,11 @@ class Arms:
     def contrast(self) -> tuple[float, float, float]:
         """The naive contrast, its standard error, and Welch's degrees of freedom."""
         means, parts, sizes = [], [], []
+        repeats = row_counts(self.weight)
         for arm in (0, 1):
-            y, weight = self.y[self.arm == arm], self.weight[self.arm == arm]
-            size = float(weight.sum()) ** 2 / max(float(weight @ weight), 1e-300)
+            kept = (self.arm == arm) & (self.weight > 0)
+            y, weight, each = self.y[kept], self.weight[kept], 1 / repeats[kept]
+            size = float(weight.sum()) ** 2 / max(float(weight**2 @ each), 1e-300)
             if size < 2:
                 raise DataError(
                     f"the arm {arm} of two has {len(y)} rows (effectively {size:.3g}); expected at "
@@ -182,7 +184,7 @@ class Arms:
             mean = float(y @ weight / weight.sum())
             influence = weight * (y - mean) / weight.sum()
             means.append(mean)
-            variance = float(influence @ influence) * size / (size - 1)
+            variance = float(influence**2 @ each) * size / (size - 1)
             if np.ptp(y) == 0:  # does not show its spread: as if two more rows had other outcomes
                 variance = float(np.ptp(self.y)) ** 2 * (size + 1) / (size + 2) ** 2 / size
             parts.append(variance)

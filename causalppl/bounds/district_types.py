@@ -34,6 +34,7 @@ __all__ = [
     "NoTypesError",
     "district_types",
     "independent_parts",
+    "joins_latents",
     "meets_in_one_core",
 ]
 
@@ -204,7 +205,41 @@ def meets_in_one_core(graph: ADMG, members: frozenset[str]) -> bool:
         >>> meets_in_one_core(ADMG.parse("A <-> B <-> C <-> D"), frozenset("ABCD"))
         False
     """
+    cliques = _cliques(graph, members)
+    return len({a & b for a, b in itertools.combinations(cliques, 2)}) <= 1
+
+
+def joins_latents(graph: ADMG, kept: frozenset[str]) -> bool:
+    """Say whether some latents look like a single one in the projection on some variables.
+
+    Three variables of which each two have a cause of their own among those left out have pairwise
+    bidirected edges in the projection, as if one latent moved all three. This allows more than the
+    diagram does.
+
+    References:
+        Evans (2016), Graphs for margins of Bayesian networks.
+
+    Example:
+        >>> pairs = ADMG.parse("U -> A; U -> B; V -> B; V -> C; W -> A; W -> C")
+        >>> joins_latents(pairs, frozenset("ABC"))
+        True
+        >>> joins_latents(ADMG.parse("U -> {A, B, C}"), frozenset("ABC"))
+        False
+    """
+
+    def reach(latent: frozenset[str]) -> frozenset[str]:
+        found, fresh = set(latent), set(latent)
+        while fresh:
+            fresh = set(graph.children(fresh - kept)) - found
+            found |= fresh
+        return kept & found
+
+    reached = [reach(latent) for latent in _cliques(graph, frozenset(graph.nodes))]
+    shown = _cliques(graph.latent_projection(kept), kept)
+    return not all(any(clique <= each for each in reached) for clique in shown)
+
+
+def _cliques(graph: ADMG, members: frozenset[str]) -> list[frozenset[str]]:
     edges = nx.Graph([edge for edge in graph.bidirected_edges if members.issuperset(edge)])
     edges.add_nodes_from(graph.in_order(members))
-    cliques = [frozenset(clique) for clique in nx.find_cliques(edges)]
-    return len({a & b for a, b in itertools.combinations(cliques, 2)}) <= 1
+    return [frozenset(clique) for clique in nx.find_cliques(edges)]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import TypeAlias
 
 from causalppl.exceptions import DataError
@@ -46,9 +47,9 @@ class EValue:
 
     def __post_init__(self) -> None:
         values = (self.ratio, self.null, *(self.interval or ()))
-        if not all(math.isfinite(value) and value > 0 for value in values):
+        if not all(isinstance(v, Real) and math.isfinite(v) and float(v) > 0 for v in values):
             raise DataError(
-                f"the ratios are {', '.join(f'{v:g}' for v in values)}; expected positive numbers"
+                f"the ratios are {', '.join(map(repr, values))}; expected positive numbers"
             )
         if self.interval and not self.interval[0] <= self.ratio <= self.interval[1]:
             raise DataError(
@@ -195,10 +196,11 @@ class EValue:
         about = "about " if self.is_approximate else ""
         limit = self.limit
         told = "" if limit is None else f"; for the confidence limit, {limit:.2f}"
+        scale = " (reckoned from another scale, as is the null)" if self.is_approximate else ""
         return (
             f"A hidden cause that multiplies the risk of treatment and of outcome by {about}"
             f"{self.point:.2f} each, beyond all that is adjusted for, could move the risk ratio of "
-            f"{self.ratio:.3g} to {self.null:g}; a weaker one could not{told}."
+            f"{self.ratio:.3g} to {self.null:.3g}{scale}; a weaker one could not{told}."
         )
 
 

@@ -12,12 +12,13 @@ from causalppl.bounds.bounds import Bounds
 from causalppl.bounds.joint_contrast import JointMaximum, largest_difference
 from causalppl.bounds.sensitivity_rows import read_odds_ratios
 from causalppl.bounds.weight_box import Overlap, WeightBox
+from causalppl.estimation.row_weights import are_whole
 from causalppl.estimation.settings import check_count
 from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import OverlapWarning
 from causalppl.seeding import checked_seed
 
-__all__ = ["Difference", "Extremes", "Sum", "bounds_of"]
+__all__ = ["UNKNOWN", "UNSEEN", "Difference", "Extremes", "Sum", "bounds_of"]
 
 Array: TypeAlias = NDArray[np.float64]
 Codes: TypeAlias = NDArray[np.int64]
@@ -25,14 +26,22 @@ Ends: TypeAlias = tuple[float, float]
 
 _POOR = 0.05  # share of the rows that the effective sample size should reach
 _FEW = 30  # rows, from which no share is asked of those without a weight
+_MOST_DRAWN = 10_000_000  # rows that are drawn one by one
 _MANY = 6  # odds ratios for which sorting once pays
+UNSEEN = (
+    "the outcomes of a mean are all alike and do not show its sampling error, which was taken to "
+    "be what two more rows at the worst outcome would change"
+)
+UNKNOWN = (
+    "the outcomes of a mean are all alike in so few rows, or in all, that nothing tells its "
+    "sampling error: there is no interval that allows for it"
+)
 
 
 class Extremes(Protocol):
     """Something whose smallest and largest value are known for each odds ratio."""
 
-    @property
-    def overlap(self) -> Overlap:
+    def overlap(self, repeats: Array) -> Overlap:
         """The effective sample size at odds ratio 1; of several parts that of the worst."""
 
     @property
@@ -44,6 +53,9 @@ class Extremes(Protocol):
 
     def influence(self, odds_ratio: float, ends: Ends) -> Array:
         """By how much each row moves the ends, shape ``(2, rows)``."""
+
+    def unseen(self, odds_ratio: float, repeats: Array, span: Ends) -> Array:
+        """Standard errors of the ends that rows do not show, see `WeightBox.unseen`; ``(2,)``."""
 
     def counted(self, counts: Array) -> "Extremes":
         """The same, with each row as often as it was drawn."""
@@ -75,10 +87,9 @@ class Difference:
             for share in (self.first, self.second)
         )  # type: ignore[return-value]
 
-    @property
-    def overlap(self) -> Overlap:
+    def overlap(self, repeats: Array) -> Overlap:
         """The effective sample size of the mean where it is less of the rows."""
-        return min((part.overlap for part in self.parts), key=lambda found: found.share)
+        return min((part.overlap(repeats) for part in self.parts), key=lambda found: found.share)
 
     @property
     def in_order(self) -> "Difference":
@@ -138,6 +149,12 @@ class Difference:
                 found[place, used] += sign * side * weight * (self.y[used] - mean) / weight.sum()
         return found
 
+    def unseen(self, odds_ratio: float, repeats: Array, span: Ends) -> Array:
+        """Standard errors of the ends that rows do not show: those of the means, added up."""
+        one, other = (part.unseen(odds_ratio, repeats, span) for part in self.parts)
+        same = (self.first == self.second) | (self.fixed + self.free == 0)
+        return np.zeros(2) if same.all() else one + other[::-1]
+
     def counted(self, counts: Array) -> "Difference":
         """The same, with each row as often as it was drawn."""
         return Difference(self.y, self.fixed * counts, self.free * counts, self.first, self.second)
@@ -155,16 +172,26 @@ class Difference:
             return 1.0
         rises = first.centre - second.centre < value
 
+        def needs(t: float) -> tuple[float, float]:
+            # where a mean is right already, whatever rounding says of it
+            one = 1.0 if t == first.centre - value else first.reaching(t + value)
+            return one, 1.0 if t == second.centre else second.reaching(t)
+
         def gap(t: float) -> float:
-            needs = first.reaching(t + value), second.reaching(t)
-            if np.isinf(needs).all():
+            one, other = needs(t)
+            if np.isinf(one) and np.isinf(other):
                 return 0.0  # then no other place serves either
-            return float(np.clip(np.log(needs[0]) - np.log(needs[1]), -1e3, 1e3))
+            return float(np.clip(np.log(one) - np.log(other), -1e3, 1e3))
 
         from scipy.optimize import brentq
 
-        t = brentq(lambda t: gap(t) * (1 if rises else -1), left, right, xtol=1e-300, rtol=1e-15)
-        return max(first.reaching(t + value), second.reaching(t))
+        sign = 1 if rises else -1
+        t = brentq(
+            lambda t: gap(t) * sign, left, right, xtol=1e-15 * (right - left), rtol=1e-15,
+            maxiter=1_000, disp=False,
+        )  # fmt: skip
+        # a mean of one outcome is right at one end alone, where the search jumps
+        return min(max(needs(each)) for each in (t, left, right))
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,10 +212,10 @@ class Sum:
     num_rows: int
     constant: Ends = (0.0, 0.0)
 
-    @property
-    def overlap(self) -> Overlap:
+    def overlap(self, repeats: Array) -> Overlap:
         """The effective sample size of the part where it is least of the rows."""
-        found = [part.overlap for part in self.parts]
+        rows: tuple[Any, ...] = self.rows or (slice(None),) * len(self.parts)
+        found = [part.overlap(repeats[r]) for part, r in zip(self.parts, rows, strict=True)]
         return min(found, key=lambda each: each.share, default=Overlap(0.0, 0, 0))
 
     @property
@@ -213,6 +240,17 @@ class Sum:
             found[:, place] += share * part.influence(odds_ratio, part.ends(odds_ratio))
         return found
 
+    def unseen(self, odds_ratio: float, repeats: Array, span: Ends) -> Array:
+        """Standard errors of the ends that rows do not show, where no part shows any."""
+        rows: tuple[Any, ...] = self.rows or (slice(None),) * len(self.parts)
+        found = [
+            share * part.unseen(odds_ratio, repeats[place], span)
+            for share, part, place in zip(self.shares, self.parts, rows, strict=True)
+            if share > 0
+        ]
+        # parts that vary tell of the others, which are alike by chance
+        return np.zeros(2) if any(not each.any() for each in found) else sum(found, np.zeros(2))
+
     def counted(self, counts: Array) -> "Sum":
         """The same, with each row as often as it was drawn."""
         rows: tuple[Any, ...] = self.rows or (slice(None),) * len(self.parts)
@@ -229,6 +267,8 @@ def bounds_of(
     odds_ratio: Any,
     *,
     num_rows: int,
+    counts: Array | None = None,
+    span: Ends = (0.0, 0.0),
     num_draws: int = 0,
     seed: int | None = None,
     groups: Sequence[Codes] | None = None,
@@ -244,6 +284,8 @@ def bounds_of(
         method: The method, in words.
         odds_ratio: One odds ratio, or several, which become an axis.
         num_rows: How many rows there are.
+        counts: How often each counts: whole numbers are equal rows, others sampling weights.
+        span: The smallest and the largest outcome, for rows whose outcomes are all alike.
         num_draws: How often to draw the rows anew; 0: errors by the influence of the rows.
         seed: Seed of these draws.
         groups: Rows that are drawn among themselves; None: all.
@@ -257,15 +299,21 @@ def bounds_of(
     shape = () if is_one else (len(ratios),)
     prepared = found.in_order if len(ratios) >= _MANY else found
     ends = _ends(prepared, ratios)
+    # 0 for rows that count as none; sampling weights are of one row each, whatever they are
+    repeats = np.ones(num_rows) if counts is None or not are_whole(counts) else counts
     draws = error = None
-    if num_draws:
-        draws = _draws(found, ratios, ends, num_rows, num_draws, seed, groups)
+    unseen = np.array([found.unseen(r, repeats, span) for r in ratios])
+    if unseen.any():
+        notes = (*notes, UNSEEN if np.isfinite(unseen).all() else UNKNOWN)
+    if num_draws and not unseen.any():
+        draws = _draws(found, ratios, ends, repeats, num_draws, seed, groups)
         draws = draws.reshape(num_draws, 2, *shape)
-    else:
+    elif np.isfinite(unseen).all():
         influences = [prepared.influence(r, tuple(e)) for r, e in zip(ratios, ends, strict=True)]
-        error = np.array([np.sqrt(np.einsum("er,er->e", i, i)) for i in influences])
-        error = error.T.reshape(2, *shape)
-    overlap = found.overlap
+        each = 1 / np.maximum(repeats, 1.0)
+        error = np.array([np.sqrt(np.einsum("er,er,r->e", i, i, each)) for i in influences])
+        error = np.hypot(error, unseen).T.reshape(2, *shape)
+    overlap = found.overlap(repeats)
     _warn_of(overlap)
     return Bounds(
         query,
@@ -276,7 +324,7 @@ def bounds_of(
         is_sharp=is_sharp,
         draws=draws,
         error=error,
-        num_rows=num_rows,
+        num_rows=int(repeats.sum()),
         assumptions=assumptions,
         notes=notes,
         diagnostics={"ess": overlap.ess},
@@ -309,7 +357,7 @@ def _draws(
     found: Extremes,
     ratios: Sequence[float],
     ends: Array,
-    num_rows: int,
+    repeats: Array,
     num_draws: int,
     seed: int | None,
     groups: Sequence[Codes] | None,
@@ -318,14 +366,21 @@ def _draws(
     rng = np.random.default_rng(checked_seed(seed))
     draws = np.empty((num_draws, len(ratios), 2))
     for number in range(num_draws):
-        counted = found.counted(_counts(rng, num_rows, groups))
+        drawn = np.zeros(len(repeats))
+        for rows in groups or [np.arange(len(repeats))]:
+            drawn[rows] = _drawn(rng, repeats[rows])
+        counted = found.counted(drawn / np.maximum(repeats, 1.0))
         draws[number] = _ends(counted, ratios, ends)
     return draws.transpose(0, 2, 1)
 
 
-def _counts(rng: np.random.Generator, num_rows: int, groups: Sequence[Codes] | None) -> Array:
-    if groups is None:
-        drawn = rng.integers(num_rows, size=num_rows)
-    else:
-        drawn = np.concatenate([rows[rng.integers(len(rows), size=len(rows))] for rows in groups])
-    return np.bincount(drawn, minlength=num_rows).astype(float)
+def _drawn(rng: np.random.Generator, repeats: Array) -> Array:
+    """How often each row is drawn; the same draws as if equal rows were written out."""
+    total = int(repeats.sum())
+    if total > _MOST_DRAWN:
+        return rng.multinomial(total, repeats / total).astype(float)
+    drawn = rng.integers(total, size=total)
+    if total == len(repeats) and repeats.all():
+        return np.bincount(drawn, minlength=total).astype(float)
+    places = np.searchsorted(np.cumsum(repeats), drawn, side="right")
+    return np.bincount(places, minlength=len(repeats)).astype(float)

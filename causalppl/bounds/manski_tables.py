@@ -152,7 +152,8 @@ def causal_q_bounds(
         low, high = (np.where(taken, seen, end) for end in span)
         every = np.ones(len(here), dtype=bool)
         cells.append(RowEnds(low, high, every, every, counts[here], span))
-    lower, upper = np.array([cell.ends() for cell in cells]).T.reshape(2, *shape)
+    # adding 0.0 makes -0.0 the plain zero
+    lower, upper = np.array([cell.ends() for cell in cells]).T.reshape(2, *shape) + 0.0
     drawn = np.stack([cell.draws(num_draws, rng) for cell in cells], axis=-1)
     given = f" | {', '.join(names)}" if names else ""
     return Bounds(
@@ -202,15 +203,15 @@ def _checked_rewards(table: Table, outcome: str, span: tuple[float, float]) -> A
 
 
 def _values(table: Table, name: str, given: Sequence[Value] | None) -> tuple[Value, ...]:
+    if given is not None:
+        return tuple(given)  # others stay in the log, and count in its shares
     found = occurring(table.column(name))
     if found is None:
         raise DataError(
             f"{name} is a measurement with many different values; bin it before asking for bounds "
-            "in each"
+            "in each, or list the values to answer for in states= (or actions=)"
         )
-    if given is None:
-        return table.column(name).categories or found
-    return tuple(given)  # others stay in the log, and count in its shares
+    return table.column(name).categories or found
 
 
 def _codes(table: Table, name: str, values: Sequence[Value]) -> NDArray[np.int64]:

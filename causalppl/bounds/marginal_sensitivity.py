@@ -36,7 +36,7 @@ def msm_mean(
         y: The outcome of each row that was seen, shape ``(rows,)``.
         propensities: The recorded chance of being seen, each between 0 and 1.
         odds_ratio: From 1; several become an axis of the answer.
-        weights: How often each row counts.
+        weights: How often each row counts: whole numbers are equal rows, others sampling weights.
         num_draws: How often to draw the rows anew (at least 20), so that the interval allows for
             sampling error by quantiles; 0: standard errors of the ends.
         seed: Seed of these draws.
@@ -63,7 +63,7 @@ def msm_mean(
         Bounds(mean in [0.5, 0.8], by marginal sensitivity model at odds ratio 2)
     """
     log = read_log(y, propensities, weights)
-    return log.bounds(log.box(), "mean", odds_ratio, num_draws, seed)
+    return log.bounds(log.box(), "mean", odds_ratio, num_draws, seed, **_counting(log))
 
 
 def msm_policy_value(
@@ -83,7 +83,7 @@ def msm_policy_value(
         propensities: The recorded chance of the action taken.
         targets: The policy's chance of the action taken, from 0 to 1.
         odds_ratio: From 1; several become an axis of the answer.
-        weights: How often each row counts.
+        weights: How often each row counts: whole numbers are equal rows, others sampling weights.
         num_draws: See `msm_mean`, as for the rest.
         seed: Seed of these draws.
 
@@ -98,7 +98,9 @@ def msm_policy_value(
         Bounds(policy value in [0.75, 0.75], by marginal sensitivity model at odds ratio 1)
     """
     log = read_log(y, propensities, weights, targets=targets)
-    return log.bounds(log.box("targets"), "policy value", odds_ratio, num_draws, seed)
+    return log.bounds(
+        log.box("targets"), "policy value", odds_ratio, num_draws, seed, **_counting(log)
+    )
 
 
 def msm_contribution(
@@ -124,7 +126,7 @@ def msm_contribution(
         on: The first policy's chance of the action taken; for an arm against another 1 in its rows.
         off: The second policy's.
         odds_ratio: From 1; several become an axis of the answer.
-        weights: How often each row counts.
+        weights: How often each row counts: whole numbers are equal rows, others sampling weights.
         num_draws: See `msm_mean`, as for the rest.
         seed: Seed of these draws.
 
@@ -139,7 +141,9 @@ def msm_contribution(
         0.0
     """
     log = read_log(y, propensities, weights, on=on, off=off)
-    return log.bounds(log.difference(), "contribution", odds_ratio, num_draws, seed)
+    return log.bounds(
+        log.difference(), "contribution", odds_ratio, num_draws, seed, **_counting(log)
+    )
 
 
 def msm_stratified(
@@ -156,6 +160,9 @@ def msm_stratified(
 ) -> Bounds:
     """Bound a mean over strata of known shares, each from its own rows.
 
+    The worst weights of a stratum are chosen for the very rows that are then averaged: with few
+    rows in each of many strata the interval is somewhat too narrow.
+
     Args:
         y: The outcome of each row that was seen, shape ``(rows,)``.
         propensities: The recorded chance of being seen.
@@ -165,7 +172,7 @@ def msm_stratified(
             were seen, with their shares of the rows weighted by 1 / propensity.
         outcome_range: The smallest and the largest outcome that can be. A stratum without rows
             then counts with this whole range: it is neither 0 nor left out.
-        weights: How often each row counts.
+        weights: How often each row counts: whole numbers are equal rows, others sampling weights.
         num_draws: See `msm_mean`; rows are drawn anew within their stratum.
         seed: Seed of these draws.
 
@@ -215,8 +222,15 @@ def msm_stratified(
         num_draws,
         seed,
         groups=tuple(seen.values()),
+        **_counting(log, outcome_range),
         notes=_notes(known, lacking, set(values) - set(known)),
     )
+
+
+def _counting(log: ConfoundedLog, span: tuple[float, float] | None = None) -> dict[str, Any]:
+    """How often rows count, and the range of their outcomes: as seen, if it was not given."""
+    y = log.y[log.fixed > 0]
+    return {"counts": log.fixed, "span": span or (float(y.min()), float(y.max()))}
 
 
 def _checked_shares(shares: Mapping[Any, float]) -> dict[Any, float]:

@@ -9,7 +9,17 @@ from numpy.typing import NDArray
 from causalppl.bounds.bounds import Bounds
 from causalppl.bounds.covariate_rows import find_cells
 from causalppl.bounds.method import OBSERVED, BoundMethod, BoundProblem
-from causalppl.bounds.quantile_balancing import ASSUMED, Ends, sharp_ends
+from causalppl.bounds.quantile_balancing import (
+    ASSUMED,
+    Ends,
+    SharpBounds,
+    combined,
+    sharp_ends,
+    standard_errors,
+    told_of_tails,
+    told_of_unseen,
+    unseen_error,
+)
 from causalppl.bounds.sensitivity_rows import read_odds_ratio
 from causalppl.bounds.tail_models import CellModels, LearnedModels, Learners, TailModels
 from causalppl.bounds.weight_box import WeightBox
@@ -88,21 +98,26 @@ class MarginalSensitivity(BoundMethod):
         is_law = not problem.tables
         models = self._models(design, problem, seed)
         means = [self._mean(models, design, mean) for mean in design.means]
-        ends = [_combined(row, means) for row in design.weights]
+        ends = [combined(row, means) for row in design.weights]
         shape = tuple(map(len, design.axes.values()))
         values = np.array([each.values for each in ends])
-        error = np.array([np.sqrt((each.influence**2).sum(1)) for each in ends]).T
-        return Bounds(
+        held_out = np.array([each.held_out for each in ends]).T.reshape(2, *shape)
+        error = None if is_law else standard_errors(ends, models.repeats)
+        return SharpBounds(
             problem.query,
             f"{self.name} at odds ratio {self.odds_ratio:g}",
             values[:, 0].reshape(shape),
             values[:, 1].reshape(shape),
             axes=design.axes,
             is_sharp=self.sharp and _is_jointly_sharp(design),
-            error=None if is_law else error.reshape(2, *shape),
+            error=None if error is None else error.reshape(2, *shape),
+            held_out=None if is_law else held_out,
             num_rows=0 if is_law else design.num_rows,
             assumptions=(*ASSUMED, _adjusted_for(design)),
-            notes=self._notes(models, problem, design),
+            notes=(
+                *self._notes(models, problem, design),
+                *(() if is_law else told_of_unseen(ends)),
+            ),
             diagnostics={"covariates": design.covariates},
         )
 
@@ -133,6 +148,9 @@ class MarginalSensitivity(BoundMethod):
         notes = []
         if isinstance(models, LearnedModels):
             notes.append("what depends on the covariates was learned, and cross-fitted")
+        if self.sharp and problem.tables:
+            arms = sorted({mean.arm for mean in design.means})
+            notes.extend(told_of_tails(models, arms, self.odds_ratio))
         if not self.sharp:
             notes.append("weights may lie anywhere in their box; sharp=True is narrower")
         if len(problem.sources) > 1:
@@ -194,16 +212,6 @@ def _rows_of(law: Factor) -> tuple[Table, Array]:
     return Table.from_any(columns, dtype=torch.float64), weights
 
 
-def _combined(weights: Array, means: list[Ends]) -> Ends:
-    """A weighted sum of intervals."""
-    values, influence = np.zeros(2), np.zeros_like(means[0].influence)
-    for weight, mean in zip(weights, means, strict=True):
-        side = 1 if weight >= 0 else -1
-        values = values + weight * mean.values[::side]
-        influence = influence + weight * mean.influence[::side]
-    return Ends(values, influence)
-
-
 def _is_jointly_sharp(design: AdjustmentDesign) -> bool:
     """Whether one hidden cause makes the worst case of all means of an answer."""
     if len(design.arms) != 2:
@@ -227,7 +235,8 @@ def _boxed_ends(models: TailModels, y: Array, mean: Mean, odds_ratio: float, sha
         fixed, free = base * (mean.seen is None), base * other / chance
     box = WeightBox(y, fixed, free)
     ends = box.ends(odds_ratio)
-    return Ends(np.array(ends), box.influence(odds_ratio, ends))
+    unseen = unseen_error(models, y, mean.arm, odds_ratio**2)
+    return Ends(np.array(ends), box.influence(odds_ratio, ends), np.array(ends), unseen)
 
 
 def _adjusted_for(design: AdjustmentDesign) -> str:

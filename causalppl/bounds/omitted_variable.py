@@ -8,7 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from causalppl.bounds.sensitivity_rows import check_lengths, read_numbers, read_row_weights
+from causalppl.bounds.sensitivity_rows import (
+    check_lengths,
+    num_counted,
+    read_numbers,
+    read_row_weights,
+)
 from causalppl.data import Table
 from causalppl.data.column import listed
 from causalppl.exceptions import DataError
@@ -132,7 +137,8 @@ class OmittedVariable:
             treatment: The column of the treatment: numbers, or 0 and 1.
             outcome: The column of the outcome.
             covariates: What is adjusted for; each is kept as a benchmark.
-            weights: How often each row counts.
+            weights: How often each row counts: whole numbers are equal rows, others sampling
+                weights.
 
         Raises:
             DataError: A column is missing, or the columns do not determine the coefficient.
@@ -158,7 +164,7 @@ class OmittedVariable:
         root = np.sqrt(weight)[:, None]
         x, y = (read_numbers(n, table.column(n))[:, None] * root for n in (treatment, outcome))
         design = {name: block * root for name, block in blocks.items()}
-        return _fitted(cls, x, y, root, design, int((weight > 0).sum()))
+        return _fitted(cls, x, y, root, design, num_counted(weight[weight > 0]))
 
     @property
     def t(self) -> float:
@@ -212,7 +218,7 @@ class OmittedVariable:
             sign: -1 where it moves the estimate towards 0 (and beyond), 1 where away from it.
 
         Raises:
-            DataError: A partial R² is out of range.
+            DataError: A partial R² is out of range, or the sign not -1 or 1.
 
         Example:
             >>> found = OmittedVariable(0.5, 0.1, 100)
@@ -224,6 +230,8 @@ class OmittedVariable:
                 f"the partial R² are {with_treatment!r} with the treatment and {with_outcome!r} "
                 "with the outcome; expected 0 to below 1, and 0 to 1"
             )
+        if sign not in (-1, 1):
+            raise DataError(f"sign is {sign!r}; expected -1 (towards 0) or 1 (away from it)")
         factor = np.sqrt(with_outcome * with_treatment / (1 - with_treatment))
         bias = self.error * np.sqrt(self.freedom) * factor
         direction = 1.0 if self.estimate >= 0 else -1.0

@@ -16,6 +16,7 @@ __all__ = ["msm_per_step"]
 
 Array: TypeAlias = NDArray[np.float64]
 Ends: TypeAlias = tuple[float, float]
+_MOST_STEPS = 100  # as in `WeightBox`
 
 
 def msm_per_step(
@@ -46,7 +47,8 @@ def msm_per_step(
         discount: What the next step's reward is worth now, from 0 to 1.
         is_memoryless: Whether an action moves the reward of its own step alone. A step then needs
             its own weight only, and the interval is narrower; too narrow if that is wrong.
-        weights: How often each episode counts.
+        weights: How often each episode counts: whole numbers are equal episodes, others sampling
+            weights.
         num_draws: See `msm_mean`, as for the rest; episodes are drawn anew.
         seed: Seed of these draws.
 
@@ -83,7 +85,15 @@ def msm_per_step(
         if is_memoryless
         else "an action may move all later rewards, so that odds ratios of steps multiply"
     )
-    return logs[0].bounds(found, "sum over steps", odds_ratio, num_draws, seed, assumptions=(told,))
+    return logs[0].bounds(
+        found,
+        "sum over steps",
+        odds_ratio,
+        num_draws,
+        seed,
+        assumptions=(told,),
+        counts=logs[0].fixed,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +107,8 @@ class _Steps:
     shares: tuple[float, ...]
     is_memoryless: bool
 
-    @property
-    def overlap(self) -> Overlap:
-        return min((box.overlap for box in self._boxes(1.0)), key=lambda found: found.share)
+    def overlap(self, repeats: Array) -> Overlap:
+        return min((box.overlap(repeats) for box in self._boxes(1.0)), key=lambda each: each.share)
 
     @property
     def in_order(self) -> "_Steps":
@@ -118,6 +127,14 @@ class _Steps:
         ]
         return np.asarray(sum(parts))
 
+    def unseen(self, odds_ratio: float, repeats: Array, span: Ends) -> Array:
+        parts = [
+            share * box.unseen(odds_ratio, repeats, (float(box.y.min()), float(box.y.max())))
+            for share, box in zip(self.shares, self._boxes(odds_ratio), strict=True)
+            if share and np.ptp(box.y) > 0  # a reward that never varies is known
+        ]
+        return np.asarray(sum(parts, np.zeros(2)))
+
     def counted(self, counts: Array) -> "_Steps":
         return _Steps(
             self.y, self.odds, self.targets, self.counts * counts, self.shares, self.is_memoryless
@@ -126,16 +143,39 @@ class _Steps:
     def _boxes(self, odds_ratio: float) -> list[WeightBox]:
         """For each step the box of products: at the two ends of ``r`` they are the extreme ones."""
         least = most = self.counts
-        found = []
-        spread = odds_ratio - 1 / odds_ratio
+        found: list[WeightBox] = []
         for y, odds, target in zip(self.y, self.odds, self.targets, strict=True):
             if self.is_memoryless:
                 least = most = self.counts
             least = least * target * (1 + odds / odds_ratio)
             most = most * target * (1 + odds * odds_ratio)
-            free = (most - least) / spread if spread else 0 * most
-            found.append(WeightBox(y, least - free / odds_ratio, free))
+            scale = max(float(most.max()), 1e-300)
+            found.append(_Range(y, least / scale, (most - least) / scale))
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Range(WeightBox):
+    """A box of weights from ``fixed`` to ``fixed + free``, whatever the odds ratio.
+
+    Products over many steps have ends so far apart that the form of one step loses all its digits.
+    """
+
+    def weights(self, odds_ratio: float, end: float, *, sign: int) -> Array:
+        above = self.y > end if sign > 0 else self.y < end
+        return np.asarray(self.fixed + self.free * above)
+
+    def _end(self, odds_ratio: float, near: float, *, sign: int) -> float:
+        if odds_ratio == 1:
+            return self.centre
+        end, y = self.centre, self.from_centre
+        for _ in range(_MOST_STEPS):
+            weights = self.weights(odds_ratio, end, sign=sign)
+            moved = self.centre + float(weights @ y) / float(weights.sum())
+            if sign * (moved - end) <= 0:
+                break
+            end = moved
+        return end
 
 
 def _read_steps(

@@ -106,10 +106,12 @@ def pivotality(
         outcome_range: The smallest and the largest outcome that can be, which hidden strata can
             spread over; None: those that were seen, which is noted.
         level: The level at which sampling error is allowed for, two-sided.
-        weights: How often each row counts.
+        weights: How often each row counts: whole numbers are equal rows, others sampling weights.
 
     Returns:
-        The contrast, the bias that is possible, and whether the sign stands.
+        The contrast, the bias that is possible, and whether the sign stands. Sampling error is by
+        Welch's test of means, which is wrong more often than the level says where outcomes are very
+        skewed and one arm has few rows; `certify_decision` allows for that.
 
     Raises:
         DataError: Neither or both of ``z`` and ``information_cap`` are given, a stratum lacks an

@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 from causalppl.data import Column
 from causalppl.data.column import listed, shortened
 from causalppl.data.reading import plain_tensor, read_column
+from causalppl.estimation.row_weights import are_whole
 from causalppl.exceptions import DataError
 
 __all__ = [
     "check_lengths",
     "check_share",
+    "num_counted",
     "read_codes",
     "read_numbers",
     "read_odds_ratio",
@@ -22,6 +24,7 @@ __all__ = [
     "read_propensities",
     "read_row_weights",
     "read_rows",
+    "row_counts",
 ]
 
 Array: TypeAlias = NDArray[np.float64]
@@ -157,6 +160,16 @@ def read_row_weights(weights: Any, num_rows: int) -> Array | None:
             f"weights go from {found.min():g} to {found.max():g}; expected none below 0, not all 0"
         )
     return found
+
+
+def row_counts(weights: Array) -> Array:
+    """How many equal rows each row stands for: its weight if all are whole, else one."""
+    return np.maximum(weights, 1.0) if are_whole(weights) else np.ones(len(weights))
+
+
+def num_counted(weights: Array) -> int:
+    """How many rows there are: the sum of whole weights, or the length of others."""
+    return int(weights.sum()) if are_whole(weights) else len(weights)
 
 
 def check_share(name: str, values: Array) -> Array:

@@ -1,6 +1,7 @@
 """The laws of a problem's sources, with resampled ones beside them."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ from causalppl.bounds.c_factor_rows import Law
 from causalppl.bounds.method import BoundProblem, SourceKey
 from causalppl.data import Factor
 from causalppl.estimation.row_weights import are_whole
-from causalppl.exceptions import AssumptionError
+from causalppl.exceptions import AssumptionError, DataError
 from causalppl.graphs import ADMG
 from causalppl.queries import Value
 
@@ -46,13 +47,13 @@ def read_laws(
             factor = problem.law(key)
             values, names = _aligned(factor, problem.graph, states)
             batch = np.concatenate([values[None], _resampled(problem, key, values, num_draws, rng)])
-        rows = problem.tables[key].num_rows if key in problem.tables else 0
+        rows = effective_rows(problem, key) if key in problem.tables else 0.0
         if missing := sorted(key[1] - set(names)):
             raise AssumptionError(
                 f"the experiment on {', '.join(sorted(key[1]))} lacks {', '.join(missing)}; "
                 "expected the values that were set as a column; add it"
             )
-        found.append(Law(key[1], names, batch, rows))
+        found.append(Law(key[1], names, batch, rows, int(rng.integers(2**32))))
     return found
 
 
@@ -79,7 +80,17 @@ def part_over(law: Law, kept: Iterable[str]) -> Law:
     if not gone:
         return law
     names = tuple(name for name in law.names if name in chosen)
-    return Law(law.removed & chosen, names, law.values.sum(gone), law.num_rows)
+    return replace(law, removed=law.removed & chosen, names=names, values=law.values.sum(gone))
+
+
+def effective_rows(problem: BoundProblem, key: SourceKey) -> float:
+    """Count the rows of a source; of sampling weights, so many equal ones as say as much."""
+    weights = problem.weights.get(key)
+    if weights is None:
+        return float(problem.tables[key].num_rows)
+    if are_whole(weights):
+        return float(weights.sum())  # each counts as so many rows
+    return float(weights.sum() ** 2 / (weights**2).sum())
 
 
 def _aligned(factor: Factor, graph: ADMG, states: States) -> tuple[Array, tuple[str, ...]]:
@@ -89,6 +100,11 @@ def _aligned(factor: Factor, graph: ADMG, states: States) -> tuple[Array, tuple[
     full = np.zeros([len(states[name]) for name in names])
     place = [[states[name].index(value) for value in factor.states[name]] for name in names]
     full[np.ix_(*place)] = values
+    if not full.sum() > 0:
+        raise DataError(
+            f"the law over {', '.join(names)} has no positive probability; expected a table that "
+            "sums to 1"
+        )
     return full / full.sum(), names
 
 
@@ -99,16 +115,14 @@ def _resampled(
     num_draws: int,
     rng: np.random.Generator,
 ) -> Array:
-    num_rows = float(problem.tables[key].num_rows)
     weights = problem.weights.get(key)
-    if weights is not None and are_whole(weights):
-        num_rows = float(weights.sum())  # each counts as so many rows
-    elif weights is not None:
+    if weights is not None and not are_whole(weights):
         draws = [
             problem.law(key, counts=weights * rng.exponential(size=len(weights))).values.numpy()
             for _ in range(num_draws)
         ]
         return np.array(draws).reshape(num_draws, *frequencies.shape)
-    drawn = rng.standard_gamma(frequencies * num_rows, (num_draws, *frequencies.shape))
+    counts = frequencies * effective_rows(problem, key)
+    drawn = rng.standard_gamma(counts, (num_draws, *frequencies.shape))
     total = drawn.sum(tuple(range(1, drawn.ndim)), keepdims=True)
     return np.asarray(drawn / total)

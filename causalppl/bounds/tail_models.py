@@ -22,6 +22,7 @@ __all__ = ["CellModels", "LearnedModels", "Learners", "Tail", "TailModels", "tai
 Array: TypeAlias = NDArray[np.float64]
 Codes: TypeAlias = NDArray[np.int64]
 
+_BEYOND = 1  # rows beyond a quantile, at least, where it is taken without a row
 _FEW = 2_000  # rows, up to which a linear program fits the quantiles
 
 
@@ -99,6 +100,11 @@ class TailModels(ABC):
     arm: Codes
     weights: Array
 
+    @property
+    def repeats(self) -> Array:
+        """How many equal rows each row stands for: one."""
+        return np.ones(len(self.arm))
+
     @abstractmethod
     def chance(self, arm: int) -> Array:
         """The chance of an arm given the covariates of each row."""
@@ -107,10 +113,27 @@ class TailModels(ABC):
     def tail(self, y: Array, arm: int, odds_ratio: float, sign: int) -> Tail:
         """The tail of an outcome in an arm given the covariates of each row."""
 
+    @abstractmethod
+    def held_out_tail(self, y: Array, arm: int, odds_ratio: float, sign: int) -> Tail:
+        """The same, where the quantile of a row, and its mean, do not depend on its outcome."""
+
+    def span(self, y: Array) -> tuple[float, float]:
+        """Where outcomes can be; as seen, if it is not known."""
+        seen = y[self.weights > 0]
+        return float(seen.min()), float(seen.max())
+
+    def rows_beyond(self, arm: int, odds_ratio: float) -> float:
+        """How many rows of an arm the scarcest tail has; infinite where it is not known."""
+        return np.inf
+
 
 @dataclass(frozen=True, eq=False)
 class CellModels(TailModels):
     """Frequencies within cells of equal covariates: exact for the law of the rows.
+
+    A quantile that is taken from the rows whose tail is then averaged makes that tail too thin, by
+    much where a cell has few rows beyond it. `held_out_tail` leaves each row out of its own
+    quantile: its mean is never too small on average, however poor that quantile.
 
     Attributes:
         arm: The arm of each row, from 0.
@@ -118,6 +141,7 @@ class CellModels(TailModels):
         cells: The cell of each row, from 0.
         chances: The chances of the arms, where they are known; shape ``(rows, arms)``.
         outcome_range: Where outcomes can be, for cells that lack an arm.
+        counts: How many equal rows each row stands for; None: one.
 
     Raises:
         DataError: A cell lacks an arm that is asked about, and there is no range.
@@ -128,6 +152,12 @@ class CellModels(TailModels):
     cells: Codes
     chances: Array | None = None
     outcome_range: tuple[float, float] | None = None
+    counts: Array | None = None
+
+    @property
+    def repeats(self) -> Array:
+        """How many equal rows each row stands for."""
+        return np.ones(len(self.arm)) if self.counts is None else self.counts
 
     @cached_property
     def num_cells(self) -> int:
@@ -148,11 +178,63 @@ class CellModels(TailModels):
         level = odds_ratio / (1 + odds_ratio)
         rows = self._in_order(y, arm)
         quantile = self._quantile(y, rows, mass, level if sign > 0 else 1 - level)
-        shown = tail_outcome(y, quantile[self.cells], odds_ratio, sign)
+        found = quantile[self.cells]
+        return Tail(found, self._means(y, arm, found, odds_ratio, sign))
+
+    def _means(self, y: Array, arm: int, quantile: Array, odds_ratio: float, sign: int) -> Array:
+        """The reweighed mean of each row's cell; without rows of the arm the end of the range."""
+        weights = self.weights * (self.arm == arm)
+        mass = self._sum(weights)
+        shown = tail_outcome(y, quantile, odds_ratio, sign)
         means = self._sum(weights * shown) / np.where(mass > 0, mass, 1.0)
         if (mass == 0).any():
             means = np.where(mass > 0, means, self._end(mass, sign))
-        return Tail(quantile[self.cells], means[self.cells])
+        return means[self.cells]
+
+    def held_out_tail(self, y: Array, arm: int, odds_ratio: float, sign: int) -> Tail:
+        """Each row's quantile from the others of its cell, and the mean beyond these.
+
+        At least one of the other rows is left beyond a quantile, whatever the level: else the
+        sampling error of the tail could not be told. A row that is alone has the end of the range.
+        """
+        rows = self._in_order(y, arm)
+        quantile = np.zeros(len(y))
+        quantile[rows] = self._others_quantile(y, rows, odds_ratio, sign)
+        return Tail(quantile, self._means(y, arm, quantile, odds_ratio, sign))
+
+    def rows_beyond(self, arm: int, odds_ratio: float) -> float:
+        """How many rows an arm has beyond the quantile, in the cell where they are fewest."""
+        own = (self.arm == arm) & (self.weights > 0)
+        held = self._sum(self.repeats * own)
+        return float(held[held > 0].min(initial=np.inf)) / (1 + odds_ratio)
+
+    def _others_quantile(self, y: Array, rows: Codes, odds_ratio: float, sign: int) -> Array:
+        """The quantile in each row's cell without one of the equal rows that it stands for."""
+        cells, unit = self.cells[rows], (self.weights / self.repeats)[rows]
+        below = np.cumsum(self.weights[rows])
+        first = np.searchsorted(cells, cells, side="left")
+        last = np.searchsorted(cells, cells, side="right") - 1
+        before = np.append(0.0, below)[first]
+        mass = below[last] - before
+        held = np.bincount(cells, self.repeats[rows], self.num_cells)[cells]
+        beyond = np.maximum(
+            1 / (1 + odds_ratio), np.minimum(_BEYOND / np.maximum(held - 1, 1), 0.5)
+        )
+        level = 1 - beyond if sign > 0 else beyond
+        slack = 1e-12 * mass
+
+        def reached(target: Array) -> Codes:
+            found = np.searchsorted(below, before + target - slack, side="left")
+            return np.clip(found, first, last)
+
+        without = level * (mass - unit)
+        place, after = reached(without), reached(without + unit)
+        quantile = y[rows[np.where(place < np.arange(len(rows)), place, after)]]
+        return np.where(held > 1, quantile, self.span(y)[1 if sign > 0 else 0])
+
+    def span(self, y: Array) -> tuple[float, float]:
+        """Where outcomes can be; as seen, if it is not known."""
+        return self.outcome_range or super().span(y)
 
     def _end(self, mass: Array, sign: int) -> float:
         if self.outcome_range is None:
@@ -231,16 +313,16 @@ class LearnedModels(TailModels):
             return self.chances
         target = np.asarray(self.arm, dtype=float)
         learner = self.learners.propensity
+        matrix = self.matrix
         if learner is None:
-            learner = choose_learner(self.matrix, target, self.rng, classes=True)
+            matrix = _scaled(matrix)
+            learner = choose_learner(matrix, target, self.rng, classes=True)
         found = np.zeros((len(self.arm), int(self.arm.max()) + 1))
         fits = []
         for part in range(self.learners.folds):
             train, test = self.folds != part, self.folds == part
-            fit = Fitted(
-                learner, self.matrix[train], target[train], self.weights[train], classes=True
-            )
-            found[np.ix_(test, fit.states.astype(int))] = fit.predict(self.matrix[test])
+            fit = Fitted(learner, matrix[train], target[train], self.weights[train], classes=True)
+            found[np.ix_(test, fit.states.astype(int))] = fit.predict(matrix[test])
             fits.append(fit)
         warn_of_trouble(fits, "the arm")
         return np.maximum(found, self.learners.clip)
@@ -272,6 +354,10 @@ class LearnedModels(TailModels):
             fits.append(fit)
         warn_of_trouble(fits, "the outcome")
         return Tail(quantile, mean)
+
+    def held_out_tail(self, y: Array, arm: int, odds_ratio: float, sign: int) -> Tail:
+        """The same as `tail`, whose models are of the other folds."""
+        return self.tail(y, arm, odds_ratio, sign)
 
     def _outcome_learner(self, y: Array, arm: int, *, is_binary: bool) -> Any:
         if self.learners.outcome is not None:
@@ -312,6 +398,12 @@ class LearnedModels(TailModels):
         with _one_thread(len(weights)):
             learner.fit(matrix, y[train], **extra)
             return learner.predict(matrix), learner.predict(self.matrix[test])
+
+
+def _scaled(matrix: Array) -> Array:
+    """Covariates with mean 0 and standard deviation 1, for learners whose search needs it."""
+    spread = matrix.std(axis=0)
+    return np.asarray((matrix - matrix.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
 
 
 def _binary_tail(high: Any, values: Array, odds_ratio: float, sign: int) -> tuple[Array, Array]:

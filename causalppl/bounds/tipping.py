@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, TypeAlias
 
 from causalppl.bounds.bounds import Bounds
@@ -133,7 +134,7 @@ def msm_tipping_point(
         targets: A policy's chance of the action taken; then its value is what is moved.
         on: A policy's chance of the action taken; then it is the contrast with ``off``.
         off: The other policy's.
-        weights: How often each row counts.
+        weights: How often each row counts; only their ratios matter here.
 
     Returns:
         The odds ratio; infinite where no outcome lies on the other side.
@@ -161,7 +162,8 @@ def msm_tipping_point(
 
 
 def _check_reference(reference: float) -> None:
-    if isinstance(reference, bool) or not math.isfinite(reference):
+    is_number = isinstance(reference, Real) and not isinstance(reference, bool)
+    if not is_number or not math.isfinite(reference):
         raise DataError(f"reference is {reference!r}; expected a finite number, such as 0")
 
 

@@ -19,6 +19,7 @@ from causalppl.exceptions import DataError
 __all__ = ["Overlap", "WeightBox"]
 
 Array: TypeAlias = NDArray[np.float64]
+_FEWEST = 10.0  # effective rows, from which equal outcomes tell of others
 _MOST_STEPS = 100  # each lands on another piece; in practice 3 to 6
 
 
@@ -144,16 +145,46 @@ class WeightBox:
             found[place] /= weight.sum()
         return found
 
+    def unseen(self, odds_ratio: float, repeats: Array, span: tuple[float, float]) -> Array:
+        """Standard errors of the ends where outcomes do not vary, and so do not show theirs.
+
+        By how far two more rows at the worst outcome would move the ends: twice that is about what
+        rows that were all alike leave possible at 95 % ("rule of three"). 0 where outcomes vary,
+        infinite where fewer than ten rows, or no outcome in the span, tell anything.
+        """
+        used = self.fixed + self.free > 0
+        if np.ptp(self.y[used]) > 0:
+            return np.zeros(2)
+        size = self.overlap(repeats).ess
+        if size < _FEWEST or span[0] == span[1]:
+            return np.full(2, np.inf)
+        more = [2 * float(part.sum()) / size for part in (self.fixed, self.free)]
+        found = np.empty(2)
+        for side, worst in enumerate(span):
+            added = WeightBox(
+                np.append(self.y[used], worst),
+                np.append(self.fixed[used], more[0]),
+                np.append(self.free[used], more[1]),
+            )
+            found[side] = abs(added.ends(odds_ratio)[side] - self.ends(odds_ratio)[side])
+        return found
+
     def counted(self, counts: Array) -> "WeightBox":
         """The same rows, each as often as it was drawn."""
         return WeightBox(self.y, self.fixed * counts, self.free * counts)
 
-    @property
-    def overlap(self) -> "Overlap":
-        """The effective sample size of the weights at odds ratio 1."""
+    def overlap(self, repeats: Array) -> "Overlap":
+        """The effective sample size of the weights at odds ratio 1.
+
+        Args:
+            repeats: How many equal rows each stands for, shape ``(rows,)``; 0 for none.
+        """
         weight = self.fixed + self.free
-        ess = float(weight.sum()) ** 2 / max(float(weight @ weight), 1e-300)
-        return Overlap(ess, int(np.count_nonzero(weight)), len(weight))
+        weight = weight / max(float(weight.max()), 1e-300)
+        used = weight > 0
+        squares = float(weight[used] ** 2 @ (1 / repeats[used]))
+        ess = float(weight.sum()) ** 2 / max(squares, 1e-300)
+        return Overlap(ess, int(repeats[used].sum()), int(repeats.sum()))
 
     @cached_property
     def sums(self) -> _Sums:

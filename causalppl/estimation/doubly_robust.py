@@ -57,8 +57,9 @@ class DoublyRobust(AdjustmentEstimator):
         trim: Leave out rows with a chance below this of an arm asked about, then fit anew; the
             answer is about the rows that stay.
         repeats: How often to split the rows anew. With 2 or more the answer is the median over
-            the splits, and its error allows for their spread: where overlap is poor, one split
-            can move it by a good part of its error. The interval is by formula then.
+            the splits (of a law the split in the middle, so that it sums to 1), and its error
+            allows for their spread: where overlap is poor, one split can move it by a good part
+            of its error. The interval is by formula then.
 
     References:
         Chernozhukov et al. (2018), Double/debiased machine learning for treatment and structural
@@ -259,9 +260,9 @@ class TMLE(DoublyRobust):
 def _with_unit_mass(
     design: AdjustmentDesign, values: Array, influence: Array
 ) -> tuple[Array, Array]:
-    """Divide probabilities of all states of the outcome by their sum, which is near one.
+    """Hold probabilities of all states of the outcome at 0 or above; divide them by their sum.
 
-    AIPW's sum is one already; TMLE moves each probability by itself.
+    AIPW's sum is one already, and some may be below 0; TMLE moves each probability by itself.
     """
     states = set(numbers(design.table, design.outcome)[design.observed].tolist())
     groups: dict[Mean, list[int]] = {}
@@ -271,6 +272,7 @@ def _with_unit_mass(
         events = [design.means[number].event for number in group]
         asked = {bound for event in events for op, bound in event if op == "="}
         if asked == states and all(len(event) == 1 for event in events):
+            values[group] = np.maximum(values[group], 0.0)
             mass = values[group].sum()
             moved = influence[:, group].sum(1, keepdims=True) * (values[group] / mass)
             influence[:, group] = (influence[:, group] - moved) / mass

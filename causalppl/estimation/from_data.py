@@ -65,7 +65,8 @@ def estimate(
             formula are discrete and there are no sampling weights; the answer is the same as from
             memory.
         method: The estimator, with its settings; None takes the first of `DEFAULTS` that can
-            answer.
+            answer, or else, for a dose, `PartiallyLinear` or `GFormula`, or else
+            `NestedRegression`.
         sources: The data of experiments and of other populations: ``(population, variables set)``
             to a table, the target population being None, as in ``{(None, ("X",)): trial}``.
         policies: For a plan, the law of each planned variable, a table over what the plan looks at
@@ -191,14 +192,18 @@ def choose_estimator(
         problem = problem_for(candidate)
         if asks_for_doses(problem) and candidate.refusal(problem) is None:
             return candidate
+    reason = LAST.refusal(problem_for(LAST))
+    if reason is None:
+        return LAST
+    reasons.append(f"{LAST.name}: {reason}")
     advice = _advice(problem_for)
     kind = "default estimator" if advice else "estimator"
     raise AssumptionError(f"no {kind} can answer. {'; '.join(reasons)}{advice}")
 
 
 def _advice(problem_for: Callable[[Estimator], Problem]) -> str:
-    """Name an estimator that can answer, if one of those tried first can."""
-    for candidate in (*DEFAULTS, *FOR_DOSES):
+    """Name an estimator that can answer, if one of those tried by default can."""
+    for candidate in (*DEFAULTS, *FOR_DOSES, LAST):
         if candidate.refusal(problem_for(candidate)) is None:
             return f"; use method={type(candidate).__name__}(), which can"
     return ""

@@ -25,13 +25,15 @@ from causalppl.estimation.front_door_nuisance import Models, Nuisance
 from causalppl.estimation.front_door_roles import Asked, Roles
 from causalppl.estimation.front_door_sample import (
     Sample,
+    check_varied,
     deal_folds,
     read_levels,
     read_outcome,
     resample,
 )
+from causalppl.estimation.propensity import MOST_CERTAIN
 from causalppl.estimation.user_warning import warn_user
-from causalppl.exceptions import DataError, OverlapWarning, QueryError
+from causalppl.exceptions import AssumptionError, DataError, OverlapWarning, QueryError
 
 __all__ = ["FrontDoor"]
 
@@ -121,8 +123,9 @@ class FrontDoor(Estimator):
         """Say why the front door does not apply."""
         try:
             asked = Asked.read(problem)
-            Roles.find(problem, asked, self.mediators, self.covariates)
+            roles = Roles.find(problem, asked, self.mediators, self.covariates)
             read_levels(problem.table, asked.x), read_outcome(problem.table, asked)
+            check_varied(problem.table, asked, roles)
         except (QueryError, DataError) as error:
             return str(error)
         if problem.weights or problem.policies:
@@ -134,6 +137,8 @@ class FrontDoor(Estimator):
 
         Raises:
             DataError: A value that the query names does not occur.
+            AssumptionError: In more than 90 % of the rows, the other treatments hardly go with the
+                mediators and covariates.
 
         Warns:
             OverlapWarning: Probabilities below ``clip`` were met in more than 1 % of the rows.
@@ -143,7 +148,9 @@ class FrontDoor(Estimator):
         case = _Case(problem, asked, roles, Sample.read(problem.table, asked, roles))
         if self.one_step:
             return self._corrected(case, seed)
-        value = case.combine(self._plug_in(case.sample, case.wanted, seed))
+        whole = Nuisance.fit(case.sample, case.sample, case.wanted, self._models, seed)
+        _check_overlap(case.roles, float(whole.lacking.mean()))
+        value = case.combine({level: whole.plug_in(level) for level in case.wanted})
         rng = np.random.default_rng(seed)
         draws = []
         for _ in tqdm(range(self.num_bootstrap), disable=not progress):
@@ -165,15 +172,16 @@ class FrontDoor(Estimator):
         sample, rows = case.sample, len(case.sample.y)
         each = {level: np.empty(rows) for level in case.wanted}
         ratio = {level: np.empty(rows) for level in case.wanted}
-        least = np.empty(rows)
+        least, lacking = np.empty(rows), np.empty(rows)
         fold = deal_folds(sample, self.folds, np.random.default_rng(seed))
         for k in range(self.folds):
             train, test = (sample.rows(np.flatnonzero(part)) for part in (fold != k, fold == k))
             nuisance = Nuisance.fit(train, test, case.wanted, self._models, seed)
-            least[fold == k] = nuisance.least
+            least[fold == k], lacking[fold == k] = nuisance.least, nuisance.lacking
             for level in case.wanted:
                 ratio[level][fold == k] = nuisance.ratio(level, self.clip)
                 each[level][fold == k] = nuisance.contributions(level, self.clip)
+        _check_overlap(case.roles, float(lacking.mean()))
         total = case.combine(each)
         influence = total - total.mean(axis=0)
         value = total.mean(axis=0)
@@ -209,6 +217,17 @@ class FrontDoor(Estimator):
 
         columns = [column(k) for k in range(value.size)]
         return np.stack(columns, axis=1).reshape(-1, *value.shape)
+
+
+def _check_overlap(roles: Roles, lacking: float) -> None:
+    if lacking > MOST_CERTAIN:
+        names = (*roles.m, *roles.c)
+        raise AssumptionError(
+            f"{', '.join(names)} {'tells' if len(names) == 1 else 'tell'} {roles.x}: other values "
+            f"of it hardly go with what is seen in {lacking:.1%} of the rows (perfect separation, "
+            "or nearly), and nothing shows what they would have done; expected overlap, coarsen "
+            "the mediators or bound the effect"
+        )
 
 
 def _warn_of_overlap(roles: Roles, clipped: float, clip: float) -> None:

@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 
 from causalppl.estimation.front_door_models import Codes, Predict, fit_classes, fit_mean
 from causalppl.estimation.front_door_sample import Sample
+from causalppl.estimation.overlap import RARE
 
 Array: TypeAlias = NDArray[np.float64]
+
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,23 @@ class Nuisance:
         cells = self.sample.cells
         scale = 1.0 if cells is None else float(len(cells))
         return np.asarray(np.minimum(self.treatment, scale * self.law).min(axis=1))
+
+    @property
+    def lacking(self) -> Array:
+        """The share of the other treatments that hardly go with a row's own M and C, ``(rows,)``.
+
+        That is where the likelihood of M, or the chance given C over the share of the treatment,
+        is below a hundredth of its largest among the treatments.
+        """
+        marginal = np.bincount(self.sample.x, minlength=self.law.shape[1]) / len(self.sample.x)
+        given_c = self.treatment / marginal
+        of_m = self.law if self.sample.cells is not None else self.law / np.maximum(given_c, _TINY)
+        rare = np.zeros(self.law.shape, dtype=bool)
+        for likelihood in (of_m, given_c):
+            rare |= likelihood < RARE * likelihood.max(axis=1, keepdims=True)
+        others = np.tile(marginal, (len(rare), 1))
+        others[np.arange(len(rare)), self.sample.x] = 0.0
+        return np.asarray((rare * others).sum(axis=1) / others.sum(axis=1))
 
     def plug_in(self, level: int, weights: Array | None = None) -> float:
         """The mean outcome had the treatment been ``level``, as the models have it."""

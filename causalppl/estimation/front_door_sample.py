@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.data import Table
+from causalppl.estimation.features import standardised
 from causalppl.estimation.front_door_roles import Asked, Roles
 from causalppl.exceptions import DataError
 from causalppl.queries import Value
@@ -114,6 +115,21 @@ def read_outcome(table: Table, asked: Asked) -> Array:
     return np.asarray(values)
 
 
+def check_varied(table: Table, asked: Asked, roles: Roles) -> None:
+    """Refuse an outcome or mediators that are constant.
+
+    Raises:
+        DataError: They are.
+    """
+    for what, names in (("outcome", (asked.y,)), ("mediator", roles.m)):
+        columns = [table.column(name).values for name in names]
+        if all(bool((column == column[:1]).all()) for column in columns):
+            raise DataError(
+                f"the {what} {', '.join(names)} is the same in all {table.num_rows:,} rows: no "
+                f"error can be estimated; expected a varied {what}"
+            )
+
+
 def _features(table: Table, names: Iterable[str]) -> Array:
     """Code columns: indicators where there are few values, else standardised numbers."""
     parts = [np.zeros((table.num_rows, 0))]
@@ -124,8 +140,7 @@ def _features(table: Table, names: Iterable[str]) -> Array:
         if column.categories is not None or (values.shape[1] == 1 and len(levels) <= _MOST_LEVELS):
             parts.append((values == levels[None, 1:]).astype(float))
         else:
-            spread = values.std(axis=0)
-            parts.append((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+            parts.append(standardised(values))
     return np.column_stack(parts)
 
 

@@ -13,9 +13,11 @@ from causalppl.estimation.features import Features
 from causalppl.estimation.folds import find_folds
 from causalppl.estimation.nuisance import check_learner, given_or, is_parametric, plain_learner
 from causalppl.estimation.propensity import predict_treatment
+from causalppl.estimation.row_weights import few_rows_worth, freedom_left
 from causalppl.estimation.settings import check_flags
+from causalppl.estimation.user_warning import warn_user
 from causalppl.estimation.weighting import CensoringModel, check_censoring
-from causalppl.exceptions import DataError, QueryError
+from causalppl.exceptions import DataError, OverlapWarning, QueryError
 
 __all__ = ["GEstimation"]
 
@@ -103,7 +105,16 @@ class GEstimation(AdjustmentEstimator):
         values = np.array([mean.arm * effects[mean.event][0] for mean in design.means])
         columns = [mean.arm * effects[mean.event][1] for mean in design.means]
         found = {"propensity range": (float(chance.min()), float(chance.max()))}
-        return Computed(values, np.stack(columns, 1), diagnostics=found)
+        notes = few_rows_worth(design.row_weights)
+        for note in notes:
+            warn_user(note, OverlapWarning)
+        return Computed(
+            values,
+            np.stack(columns, 1),
+            notes=notes,
+            diagnostics=found,
+            freedom=freedom_left(design.row_weights),
+        )
 
 
 @dataclass(frozen=True, eq=False)

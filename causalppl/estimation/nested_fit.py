@@ -43,11 +43,13 @@ class Columns:
         table: Where they are from.
         values: One number for each row.
         states: The values of variables that have few.
+        units: Centre and spread of the others, by which regressors are measured.
     """
 
     table: Table
     values: Mapping[str, Array]
     states: Mapping[str, Array]
+    units: Mapping[str, tuple[float, float]]
 
     @classmethod
     def read(cls, table: Table, names: tuple[str, ...]) -> "Columns":
@@ -67,12 +69,13 @@ class Columns:
             for name, states in found.items()
             if table.column(name).categories is not None or len(states) <= MOST_STATES
         }
-        return cls(table, values, few)
+        units = {name: _unit(column) for name, column in values.items() if name not in few}
+        return cls(table, values, few, units)
 
     def rows(self, chosen: NDArray[np.int64]) -> "Columns":
         """Take some rows; the states stay."""
         values = {name: column[chosen] for name, column in self.values.items()}
-        return Columns(self.table, values, self.states)
+        return Columns(self.table, values, self.states, self.units)
 
     @property
     def num_rows(self) -> int:
@@ -107,13 +110,15 @@ class Columns:
         return np.full(count, self.code(symbol))
 
     def features(self, values: Values, symbols: tuple[Symbol, ...], count: int) -> Array:
-        """Code symbols: indicators of few values, other numbers as they are."""
+        """Code symbols: indicators of few values, other numbers standardised."""
         parts = [np.zeros((count, 0))]
         for symbol in symbols:
-            column, states = self.at(values, symbol, count), self.states.get(symbol.variable)
-            parts.append(
-                column[:, None] if states is None else (column[:, None] == states[1:]) * 1.0
-            )
+            column = self.at(values, symbol, count)[:, None]
+            if (states := self.states.get(symbol.variable)) is not None:
+                parts.append((column == states[1:]) * 1.0)
+            else:
+                centre, spread = self.units[symbol.variable]
+                parts.append((column - centre) / spread)
         return np.column_stack(parts)
 
 
@@ -325,6 +330,13 @@ class Fit:
             return seen, counts / len(column)
         places = (np.arange(_PINS) + 0.5) / _PINS
         return np.quantile(column, places, method="nearest"), np.full(_PINS, 1 / _PINS)
+
+
+def _unit(column: Array) -> tuple[float, float]:
+    """Centre and spread of a number, whatever its units."""
+    centre = column[0] + float((column - column[0]).mean())
+    largest = float(np.abs(column - centre).max())
+    return centre, largest * float(((column - centre) / largest).std())
 
 
 def _different(points: Array) -> tuple[Array, NDArray[np.int64]]:

@@ -35,6 +35,7 @@ __all__ = [
     "Ratio",
     "Times",
     "compile_formula",
+    "inner_parts",
 ]
 
 Symbols: TypeAlias = frozenset[Symbol]
@@ -136,6 +137,19 @@ class Linear:
 
 Formula: TypeAlias = Leaf | Expectation | Ratio | Pinned | Times | Linear
 Part: TypeAlias = Node | Formula
+
+
+def inner_parts(formula: Formula) -> tuple[Formula, ...]:
+    """List the formulas that a formula is made of."""
+    match formula:
+        case Expectation(payload=parts) | Times(parts=parts) | Linear(parts=parts):
+            return parts
+        case Ratio(numerator=numerator, denominator=denominator):
+            return numerator, denominator
+        case Pinned(body=body):
+            return (body,)
+        case Leaf():
+            return ()
 
 
 def _free(parts: Iterable[Part]) -> Symbols:

@@ -1,6 +1,5 @@
 """Formulas of numbers that are no adjustment: nested regressions, from the inside out."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, ClassVar
@@ -12,10 +11,16 @@ from causalppl.estimation.estimate import Array, Estimate
 from causalppl.estimation.estimator import Estimator, Problem
 from causalppl.estimation.nested_correction import Link, contributions, find_chains
 from causalppl.estimation.nested_fit import Columns, Fit, Learners
-from causalppl.estimation.nested_formula import Expectation, Formula, Leaf, Ratio, compile_formula
-from causalppl.estimation.nested_overlap import describe_fixed
+from causalppl.estimation.nested_formula import (
+    Expectation,
+    Formula,
+    compile_formula,
+    inner_parts,
+)
+from causalppl.estimation.nested_overlap import check_overlap, describe_fixed
 from causalppl.estimation.nuisance import check_learner
 from causalppl.estimation.settings import check_count, check_flags
+from causalppl.estimation.support import treatments_of
 from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import AssumptionError, DataError, OverlapWarning
 from causalppl.identification import Estimand
@@ -36,6 +41,7 @@ __all__ = ["NestedRegression"]
 
 _MOST_LOST = 0.1  # of bootstrap draws, those in which a stratum is too thin
 _LEAST_SHARE = 0.02  # of the rows, that the weighted residuals should be worth
+_LEAST_WORTH = 5  # rows, below which they do not show their own spread
 
 _MODELS = "the regressions come close to the true means: the plug-in has no protection if not"
 _CORRECTED = (
@@ -122,17 +128,21 @@ class NestedRegression(Estimator):
         """Estimate by regressions, corrected or with a bootstrap.
 
         Raises:
-            AssumptionError: A stratum is too thin, or a probability to divide by too small.
+            AssumptionError: A stratum is too thin, or a probability to divide by too small; values
+                that are averaged over do not occur where a regression is fitted.
 
         Warns:
-            OverlapWarning: The answer rests on few rows, whose residuals weigh much; or a number
-                is asked about at a value that does not occur, or hardly for some rows.
+            OverlapWarning: The answer rests on few rows, whose residuals weigh much; values that
+                are averaged over hardly occur where a regression is fitted; or a number is asked
+                about at a value that does not occur, or hardly for some rows.
         """
         case, learners = _Case.read(problem), self._learners(seed)
         for reason in case.poor_values():
             warn_user(
                 f"{reason}: the regressions extrapolate there; ask about others", OverlapWarning
             )
+        for formula in case.formulas:
+            check_overlap(case.columns, formula)
         few = frozenset(case.columns.states)
         chains = [find_chains(formula, few) for formula in case.formulas]
         plain = [each for each in chains if each is not None]
@@ -160,6 +170,11 @@ class NestedRegression(Estimator):
                 found = contributions(chain, train, test, learners)
                 each[fold == k, place], weights[:, fold == k] = found
             ess = min(ess, *((w.sum() ** 2 / (w**2).sum()) for w in weights))
+        if ess < _LEAST_WORTH:
+            raise AssumptionError(
+                f"the residuals of one regression are worth {ess:.1f} of {rows} rows; expected "
+                f"{_LEAST_WORTH} at least (positivity): ask about values that are more frequent"
+            )
         if ess < _LEAST_SHARE * rows:
             warn_user(
                 f"the residuals of one regression are worth {ess:.0f} of {rows} rows: some of "
@@ -235,11 +250,25 @@ class _Case:
 
     def check(self, learners: Learners) -> None:
         """Refuse what cannot be fitted, without fitting."""
+        self._check_constants()
         fit = Fit(self.columns, learners)
         for formula in self.formulas:
             for part in _parts(formula):
                 if isinstance(part, Expectation):
                     fit.check(part)
+
+    def _check_constants(self) -> None:
+        """Refuse an outcome or a mediator that does not vary."""
+        estimand = self.problem.estimand
+        outcomes = [n.symbol.variable for n in walk(estimand.body) if isinstance(n, Level | Test)]
+        treatments = [name for name in treatments_of(estimand.query) if name in estimand.graph]
+        affected = {*outcomes, *estimand.graph.descendants(treatments)}.difference(treatments)
+        for name, column in self.columns.values.items():
+            if name in affected and np.ptp(column) == 0:
+                raise DataError(
+                    f"{name} is the same in all {len(column):,} rows: no error can be estimated; "
+                    "expected an outcome, and variables between, that vary"
+                )
 
     def poor_values(self) -> list[str]:
         """Describe the values of numbers that the data hardly hold."""
@@ -300,10 +329,4 @@ def _states(columns: Columns, symbol: Symbol) -> tuple[Value, ...]:
 
 def _parts(formula: Formula) -> list[Formula]:
     """List a formula and all below."""
-    below: dict[type, Callable[[Any], Any]] = {
-        Expectation: lambda found: found.payload,
-        Ratio: lambda found: (found.numerator, found.denominator),
-        Leaf: lambda found: (),
-    }
-    get = below.get(type(formula), lambda found: getattr(found, "parts", None) or (found.body,))
-    return [formula, *(each for part in get(formula) for each in _parts(part))]
+    return [formula, *(each for part in inner_parts(formula) for each in _parts(part))]

@@ -31,6 +31,7 @@ from causalppl.estimation.nuisance import (
     warn_of_trouble,
 )
 from causalppl.estimation.outcome_support import describe_support
+from causalppl.estimation.row_weights import few_rows_worth, freedom_left
 from causalppl.estimation.settings import check_flags
 from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import DataError, OverlapWarning
@@ -109,12 +110,14 @@ class GFormula(AdjustmentEstimator):
         features = Features(design, tuple(self.terms))
         found = self._fitted(design, features)
         support = describe_support(design, features)
-        if support.trouble:
-            warn_user(support.trouble, OverlapWarning)
+        trouble = (support.trouble,) if support.trouble else few_rows_worth(design.row_weights)
+        for note in trouble:
+            warn_user(note, OverlapWarning)
         return replace(
             found,
             ess=support.ess,
-            notes=(support.trouble,) if support.trouble else (),
+            notes=trouble,
+            freedom=freedom_left(design.row_weights),
             diagnostics={**support.table, **found.diagnostics},
         )
 

@@ -21,7 +21,11 @@ from typing import Any
 import numpy as np
 
 from causalppl.estimation.estimate import Estimate
-from causalppl.estimation.policy_interval import PolicyInterval, range_of_rewards
+from causalppl.estimation.policy_interval import (
+    PolicyInterval,
+    ScarceRewards,
+    range_of_rewards,
+)
 from causalppl.estimation.policy_log import PolicyLog, Roles, read_log
 from causalppl.estimation.policy_methods import (
     PolicyDM,
@@ -98,7 +102,8 @@ def policy_value(
         The value per row, or per slate. ``influence`` has one entry for each row, or each slate.
         Its interval allows for the skewness of rare rewards (Hall 1992) and stays in the range of
         the rewards; where all are the same, it is the exact one of Clopper and Pearson for as many
-        rows as the effective sample size. See `PolicyInterval`.
+        rows as the effective sample size; and it is at least as wide where only light rows differ.
+        See `PolicyInterval`.
 
     Raises:
         AssumptionError: The effective sample size is below ``minimum_ess``, or more than 1e-4 of
@@ -175,6 +180,8 @@ def _assemble(
         notes = (*notes, never)
     if ends.constant is not None:
         notes = (*notes, _of_equal_rewards(ends, roles.reward))
+    if ends.scarce is not None and ends.scarce.is_scarce:
+        notes = (*notes, _of_scarce_rewards(ends.scarce, roles.reward))
     return Estimate(
         Query("E", (Event(Term(roles.reward)),)),
         f"{way.name} of a policy for {roles.action}",
@@ -203,3 +210,11 @@ def _of_equal_rewards(ends: PolicyInterval, reward: str) -> str:
     if ends.bounds is None:
         return f"{same}, and no reward_range says what else they could be"
     return f"{same}; the interval is that of {ends.trials:.0f} rows without any other"
+
+
+def _of_scarce_rewards(scarce: ScarceRewards, reward: str) -> str:
+    one = "least" if scarce.above < scarce.below else "largest"
+    return (
+        f"next to no rows of weight have another {reward} than the {one}: the interval is at least "
+        f"that of {scarce.trials:.0f} rows without any"
+    )

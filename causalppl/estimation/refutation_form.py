@@ -24,17 +24,21 @@ __all__ = ["CHOSEN", "FunctionalForm"]
 CHOSEN = "models chosen from the data"
 """The diagnostic of an estimate whose models of outcome and treatment were both left open."""
 
+_THIN_CHANCE = 0.02  # of an arm, below which the influences of a sample miss rows that matter
+
 
 @dataclass(frozen=True)
 class FunctionalForm(Check):
     """Estimate anew by a doubly robust method whose models are chosen from flexible ones.
 
     `AIPW` adjusts for the same covariates, with models that cross-validation chooses among main
-    effects, squares and products, and boosted trees. Both estimates have one limit if the models
-    of the one that is tried are right, and chance alone keeps them apart: by their joint standard
-    error, from the influence of each row on the difference, where both have influences. A gap
-    beyond it says that the model misses a part of the confounding that the data show (or, for one
-    number as the effect of all, that effects differ). It shows nothing of hidden confounding.
+    effects, squares and products, and boosted trees. Both estimates have one limit if the models of
+    the one that is tried are right, and chance alone keeps them apart: by their joint standard
+    error, from the influence of each row on the difference, where both have influences. Where the
+    chance of an arm comes below 0.02, a few rows decide weighted means, and the sample may hold
+    none of them; the joint error then takes no credit for what both have in common. A gap beyond it
+    says that the model misses a part of the confounding that the data show (or, for one number as
+    the effect of all, that effects differ). It shows nothing of hidden confounding.
 
     Attributes:
         level: How often a right model fails.
@@ -92,10 +96,18 @@ def _flexible(estimate: Estimate) -> AIPW:
     return AIPW(covariates=getattr(estimate.estimator, "covariates", None))
 
 
+def _least_chance(estimate: Estimate) -> float:
+    """The least chance of an arm that is asked about; 1 where there is none."""
+    ranges = estimate.diagnostics.get("propensity range", {})
+    pairs = ranges.values() if isinstance(ranges, dict) else [ranges]
+    return min((float(low) for low, _ in pairs), default=1.0)
+
+
 def _joint_error(first: Estimate, second: Estimate) -> float:
     """The standard error of a difference; where rows are not matched, its largest without them."""
     parts = first.influence, second.influence
-    if parts[0] is None or parts[1] is None or parts[0].shape != parts[1].shape:
+    is_thin = min(_least_chance(first), _least_chance(second)) < _THIN_CHANCE
+    if is_thin or parts[0] is None or parts[1] is None or parts[0].shape != parts[1].shape:
         return float(np.hypot(first.standard_error, second.standard_error))
     spread = float((parts[0] - parts[1]).std(ddof=1)) / np.sqrt(len(parts[0]))
     # the same estimator twice: what is left is its choice of folds

@@ -10,9 +10,11 @@ from causalppl.data import Table
 from causalppl.data.column import listed
 from causalppl.exceptions import DataError
 
-__all__ = ["are_whole", "fractions", "read_weights"]
+__all__ = ["are_whole", "few_rows_worth", "fractions", "freedom_left", "read_weights"]
 
 Array: TypeAlias = NDArray[np.float64]
+FEWEST_WORTH = 10.0  # rows that sampling weights must leave for an answer without a warning
+_ASYMPTOTIC = 30.0  # rows from which quantiles are those of the normal law
 MOST_ROWS = 2**53  # beyond it, a float does not tell a number of rows from the next
 
 
@@ -69,6 +71,42 @@ def fractions(weights: Array) -> Array:
     """Scale sampling weights, exactly, so that none is a whole number."""
     _, exponent = np.frexp(weights.max(initial=0.0))
     return np.asarray(np.ldexp(weights, -int(exponent) - 1))
+
+
+def rows_worth(weights: Array) -> float:
+    """How many equally weighted rows would tell as much: Kish's effective sample size."""
+    return float(weights.sum() ** 2 / (weights**2).sum())
+
+
+def few_rows_worth(weights: Array) -> tuple[str, ...]:
+    """Say that sampling weights leave few rows; nothing if they do not.
+
+    Example:
+        >>> few_rows_worth(np.array([1000.0, *[1.0] * 99]))
+        ('the weights make 100 rows worth 1.2: a few rows decide the answer; check the weights',)
+        >>> few_rows_worth(np.ones(5))
+        ()
+    """
+    worth = rows_worth(weights)
+    if worth >= min(FEWEST_WORTH, len(weights) / 2):
+        return ()
+    return (
+        f"the weights make {len(weights):,} rows worth {worth:.2g}: a few rows decide the answer; "
+        "check the weights",
+    )
+
+
+def freedom_left(weights: Array) -> float:
+    """Degrees of freedom for errors where sampling weights leave few rows; else infinite.
+
+    Example:
+        >>> freedom_left(np.ones(5)), round(freedom_left(np.array([10.0, *[1.0] * 9])), 1)
+        (inf, 2.3)
+    """
+    worth = rows_worth(weights)
+    if worth >= min(_ASYMPTOTIC, len(weights) / 2):
+        return float("inf")
+    return max(worth - 1, 1.0)
 
 
 def _aligned(weights: Any, source: Any) -> Any:

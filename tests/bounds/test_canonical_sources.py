@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
-from causalppl.bounds.canonical import Canonical
+from causalppl.bounds.bound import bound
+from causalppl.bounds.canonical import Canonical, _without_bias
+from causalppl.bounds.canonical_answer import Ends
+from causalppl.bounds.certificate import Certificate
 from causalppl.bounds.closed_forms import instrumental_inequality
 from causalppl.bounds.method import OBSERVED, BoundProblem
 from causalppl.data import Factor, Table
@@ -121,22 +124,37 @@ def test_a_law_that_breaks_an_equality_of_the_diagram_is_refused():
 
 
 @pytest.mark.parametrize("query", ["ATE(X -> Y)", "ETT(X -> Y)", "PNS(X -> Y)"])
-def test_resampled_ends_are_those_of_programs_solved_afresh(query):
-    model = random_finite_model(IV, seed=5)
-    table = drawn(model.law(), 200, 1)
+def test_resampled_ends_are_those_of_programs_solved_afresh(query, monkeypatch):
+    monkeypatch.setattr("causalppl.bounds.canonical._without_bias", lambda ends, _: ends)
+    table = drawn(random_finite_model(IV, seed=5).law(), 200, 1)
+    problem = BoundProblem(IV, parse_query(query), {OBSERVED: table})
     found = solve(IV, query, tables={OBSERVED: table}, num_draws=12, seed=3)
-    frequencies = np.zeros((2, 2, 2))
-    codes = [table.columns[name].values.numpy().astype(int) for name in "ZXY"]
-    np.add.at(frequencies, tuple(codes), 1)
-    rng = np.random.default_rng(3)
-    draws = rng.standard_gamma(frequencies, (12, 2, 2, 2))
+    law = Canonical(num_draws=12)._model(problem, 3).laws[0]
+    draws = np.ones((13, 1, 1, 1))
+    for place, name in enumerate("ZXY"):  # each given those before it
+        axes = tuple("ZXY"[: place + 1])
+        joint = law.with_doubt(law.over(axes, axes), name, 1 + place)
+        conditional = joint / joint.sum(1 + place, keepdims=True)
+        draws = draws * conditional.reshape(*conditional.shape, *[1] * (2 - place))
+    assert draws.sum((1, 2, 3)) == pytest.approx(np.ones(13))
+    solved = 0
     for number in range(12):
-        law = Factor(("Z", "X", "Y"), draws[number] / draws[number].sum())
         try:
-            fresh = solve(IV, query, {OBSERVED: law})
+            fresh = solve(IV, query, {OBSERVED: Factor(("Z", "X", "Y"), draws[number + 1])})
         except AssumptionError:
             continue  # moved; see the notes
+        solved += 1
         assert tuple(found.draws[number]) == pytest.approx(ends(fresh), abs=3e-4)
+    assert solved > 6
+
+
+def test_drawn_ends_are_moved_by_their_bias_and_stay_in_range():
+    raw = Ends(np.array([0.2, 0.3, 0.4]), np.array([0.9, 0.8, 0.8]), True)
+    found = _without_bias(raw, (0.0, 1.0))
+    assert found.lower == pytest.approx([0.2, 0.0, 0.1])
+    assert found.upper == pytest.approx([0.9, 1.0, 1.0])
+    outwards = Ends(np.array([0.2, 0.1]), np.array([0.9, 0.95]), True)
+    assert _without_bias(outwards, (0.0, 1.0)).lower == pytest.approx([0.2, 0.1])
 
 
 @pytest.mark.slow
@@ -248,3 +266,124 @@ def test_instruments_with_many_states_are_fast():
             solve(IV, "ATE(X -> Y)", {OBSERVED: model.law()})
             times.append(time.process_time() - started)
         assert min(times) < limit
+
+
+COMPLIANCE = {"Z": [0] * 5 + [1] * 5, "X": [0] * 5 + [1] * 5, "Y": [0] * 5 + [1] * 5}
+
+
+def test_ten_rows_do_not_show_that_what_they_lack_is_impossible():
+    found = bound(IV, "ATE(X -> Y)", COMPLIANCE, seed=0)
+    assert ends(found) == pytest.approx((1.0, 1.0))
+    assert found.interval()[0] < 0.4
+    assert not Certificate.from_bounds(found).is_certified
+    # so do sampling weights, of which ten have an effective sample size of ten
+    weights = np.full(10, 0.3)
+    weighted = bound(IV, "ATE(X -> Y)", COMPLIANCE, weights=weights, sampling_weights=True, seed=0)
+    assert weighted.interval()[0] < 0.4
+
+
+def test_with_many_rows_the_doubt_is_gone():
+    lows = []
+    for times in (10, 1_000, 100_000):
+        rows = {**COMPLIANCE, "n": [times] * 10}
+        lows.append(float(bound(IV, "ATE(X -> Y)", rows, weights="n", seed=0).interval()[0]))
+    assert lows == sorted(lows)
+    assert lows[0] < 0.95 < 0.995 < lows[1] < 0.9999 < lows[2] < 1 + 1e-9
+
+
+def certified_noise(share, defiance, repeats):
+    """How often an outcome that is noise makes an action preferred, in 40 rows of a trial."""
+    rng, certified = np.random.default_rng(1), 0
+    for seed in range(repeats):
+        z, y = np.repeat([0, 1], 20), (rng.random(40) < share).astype(int)
+        x = np.where(rng.random(40) < defiance, 1 - z, z)
+        if len(set(y)) == 2:
+            found = bound(IV, "ATE(X -> Y)", {"Z": z, "X": x, "Y": y}, seed=seed)
+            certified += Certificate.from_bounds(found).is_certified
+    return certified
+
+
+def test_rare_noise_is_not_certified():
+    assert certified_noise(0.05, 0.0, 12) <= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.05, 0.1])
+@pytest.mark.parametrize("defiance", [0.0, 0.05])
+def test_noise_is_certified_in_at_most_five_percent_of_cases(share, defiance):
+    assert certified_noise(share, defiance, 200) <= 10
+
+
+def covered(graph, query, size, repeats):
+    """How often the interval holds both sharp ends, over random laws."""
+    rng, held = np.random.default_rng(7), 0
+    for seed in range(repeats):
+        model = random_finite_model(graph, seed=seed, concentration=0.7)
+        low, high = ends(solve(graph, query, {OBSERVED: model.law()}))
+        while True:
+            rows = drawn(model.law(), size, int(rng.integers(2**31)))
+            if all(len(set(rows[name].tolist())) == 2 for name in graph.nodes):
+                break
+        found = bound(graph, query, rows, seed=seed).interval()
+        held += found[0] <= low + 1e-9 and high - 1e-9 <= found[1]
+    return held / repeats
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_sharp_ends_in_small_samples():
+    assert covered(BOW, "ETT(X -> Y)", 50, 150) >= 0.92
+    assert covered(BOW, "ATE(X -> Y)", 50, 150) >= 0.92
+
+
+TRIANGLE = "L1 -> A; L1 -> B; L2 -> B; L2 -> C; L3 -> A; L3 -> C; A -> C"
+
+
+def test_several_latents_that_look_like_one_are_not_sharp():
+    # B = A makes A depend on L1 alone, so that P(C=1 | do(A=1)) = P(C=1 | A=1) = 1
+    rows = {name: [0] * 500 + [1] * 500 for name in "ABC"}
+    found = bound(ADMG.parse(TRIANGLE), "P(C=1 | do(A=1))", rows, seed=0)
+    assert found.contains(1.0)
+    assert not found.is_sharp
+    assert any("for a single one" in note for note in found.notes)
+    for text in ("L -> {A, B, C}; A -> C", "L -> H; H -> {A, B}; H <-> C; A -> C"):
+        assert bound(ADMG.parse(text), "P(C=1 | do(A=1))", rows, seed=0).is_sharp
+
+
+def test_a_proxy_of_an_unobserved_cause_is_used():
+    # B shows all that is hidden from A's other cause: the answer is a point
+    rows = {name: [0] * 500 + [1] * 500 for name in "ABC"}
+    graph = ADMG.parse("B <- L -> A; A <-> C; A -> C")
+    assert ends(bound(graph, "P(C=1 | do(A=1))", rows, num_draws=5, seed=0)) == pytest.approx(
+        (1, 1)
+    )
+
+
+EXTREME = {
+    # laws of models on the diagram, found at random
+    ("X -> M -> Y; X <-> M; X -> Y; M <-> Y", "ETT(X -> Y)"): [
+        0.0012470767902720186, 0.00104618829735515, 0.07043761116713171, 0.9272691141893609,
+        8.860872876366781e-09, 6.950075644906841e-10, 0.0, 0.0,
+    ],
+    ("A -> B; B -> C; A <-> C; C -> D; A <-> D", "PN(B -> D)"): [
+        3.8779289818592213e-07, 0.0, 0.0, 1.3149956318106443e-09, 4.987009376768747e-05, 0.0, 0.0,
+        1.691081909165219e-07, 0.020800093231755003, 0.0, 0.9714338069853061, 0.0,
+        0.00016174279668401136, 0.0, 0.007553928676402491, 0.0,
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", EXTREME, ids=["no products", "tiny probabilities"])
+def test_extreme_laws_of_true_models_are_answered(case):
+    graph = ADMG.parse(case[0])
+    law = Factor(graph.nodes, np.reshape(EXTREME[case], [2] * len(graph.nodes)))
+    found = solve(graph, case[1], {OBSERVED: law}, time_limit=0.5)
+    assert -1 <= found.lower <= found.upper <= 1
+    assert not found.is_sharp
+
+
+def test_settings_and_laws_that_make_no_sense_are_refused():
+    for settings in ({"monotone": ["ZX"]}, {"num_draws": 2.5}, {"gap": "small"}):
+        with pytest.raises(DataError, match=next(iter(settings))):
+            Canonical(**settings)
+    with pytest.raises(DataError, match="no positive probability"):
+        solve(BOW, "ATE(X -> Y)", {OBSERVED: Factor(("X", "Y"), np.zeros((2, 2)))})

@@ -1,13 +1,19 @@
 """Decisions from logs: they follow from their interval, allow for chance, and abstain."""
 
+import warnings
+
 import numpy as np
 import pytest
 
 from causalppl.bounds.arm_contrast import ArmContrast
+from causalppl.bounds.bound import bound
 from causalppl.bounds.bounds import Bounds
 from causalppl.bounds.certificate import ABSTAIN, Certificate, decided
 from causalppl.bounds.certify_decision import certify_decision
+from causalppl.bounds.manski_tables import causal_q_bounds
+from causalppl.bounds.rosenbaum import MatchedPairs
 from causalppl.exceptions import DataError, OverlapWarning
+from causalppl.graphs import ADMG
 
 approx = pytest.approx
 
@@ -208,7 +214,7 @@ def test_input_that_cannot_be_used_is_refused(change, match):
 
 def test_certificates_from_bounds_by_any_method():
     draws = np.stack([np.linspace(0.05, 0.3, 500), np.linspace(0.3, 0.6, 500)], 1)
-    sampled = Bounds("ATE", "hand", 0.17, 0.45, draws=draws, num_rows=50)
+    sampled = Bounds("ATE(X -> Y)", "hand", 0.17, 0.45, draws=draws, num_rows=50)
     assert Certificate.from_bounds(sampled).decision == "prefer action 1"
     assert Certificate.from_bounds(Bounds("ATE", "hand", -0.1, 0.4)).decision == ABSTAIN
     exact = Certificate.from_bounds(Bounds("ATE", "hand", -0.2, -0.2), actions=("new", "old"))
@@ -252,3 +258,75 @@ def test_the_interval_holds_the_truth_under_hidden_confounding_of_the_stated_str
         )
         held += found.interval[0] <= 0.1 <= found.interval[1]
     assert held >= 0.95 * 500
+
+
+BOW = ADMG.parse("X -> Y; X <-> Y")
+CLEAR = {"X": [0] * 50 + [1] * 50, "Y": [0] * 40 + [1] * 10 + [1] * 40 + [0] * 10}
+
+
+@pytest.mark.parametrize(
+    "query", ["P(Y=1 | do(X=0))", "PN(X -> Y)", "PNS(X -> Y)", "P(Y | do(X=0))", "P(Y=0 | do(X=1))"]
+)
+def test_a_number_that_compares_no_actions_is_no_preference(query):
+    with pytest.raises(DataError, match="give actions="):
+        Certificate.from_bounds(bound(BOW, query, CLEAR, seed=0))
+
+
+def test_what_compares_actions_is_decided():
+    for query in ("ATE(X -> Y)", "ETT(X -> Y)", "E[Y | do(X)]", "P(Y=1 | do(X))"):
+        assert Certificate.from_bounds(bound(BOW, query, CLEAR, seed=0)).actions == (1, 0)
+    with pytest.raises(DataError, match="p-value"):
+        Certificate.from_bounds(MatchedPairs([1, 2, 3, 4, 5.0]).p_value(1.5))
+    log = {"S": ["a", "b"] * 30, "A": [0, 0, 1, 1] * 15, "R": [0, 0, 1, 0] * 15}
+    q = causal_q_bounds(log, "S", "A", "R", seed=0)
+    assert Certificate.from_bounds(q.at(S="a")).actions == (1, 0)
+    with pytest.raises(DataError, match="the axis S"):  # states are no actions
+        Certificate.from_bounds(q.at(A=1))
+    with pytest.raises(DataError, match="the axis odds_ratio"):
+        Certificate.from_bounds(Bounds("ATE", "hand", [0, 0], [1, 1], {"odds_ratio": (1.0, 2.0)}))
+    named = Certificate.from_bounds(Bounds("ATE(X: a vs b -> Y)", "hand", 0.1, 0.4))
+    assert named.decision == "prefer action a"
+    by_hand = Bounds("new less old", "hand", 0.1, 0.4)
+    assert Certificate.from_bounds(by_hand, actions=("new", "old")).decision == "prefer action new"
+
+
+def test_rows_that_a_rare_action_lacks_are_allowed_for():
+    rng = np.random.default_rng(30)
+    for _ in range(40):  # the action does nothing; outcomes are larger where it is rare
+        e = rng.choice([0.02, 0.2, 0.5], size=200)
+        a = (rng.random(200) < e).astype(int)
+        y = rng.exponential(size=200) * (1 + 5 * (e == 0.02))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OverlapWarning)
+            assert not certify_decision(y, a, propensities=np.where(a == 1, e, 1 - e)).is_certified
+
+
+def test_propensities_of_one_action_given_for_all_rows_are_warned_of():
+    rng = np.random.default_rng(31)
+    e = rng.uniform(0.1, 0.9, size=2_000)
+    a, y = (rng.random(2_000) < e) * 1, (rng.random(2_000) < e) * 1.0
+    with pytest.warns(OverlapWarning, match="hardly those of the actions taken"):
+        found = certify_decision(y, a, propensities=e)
+    assert (found.decision, found.interval) == ("abstain", (-1, 1))
+
+
+def test_there_is_no_estimate_where_strata_lack_an_action():
+    y, a = np.tile([0, 1], 20), np.repeat([0, 1], 20)
+    found = certify_decision(y, a, strata=a, outcome_range=(0, 1))
+    assert found.estimate is None
+
+
+def test_a_cap_that_abstains_by_itself_tips_at_one():
+    y, a = [0, 0, 0, 1] * 50 + [1, 1, 1, 0] * 50, [0] * 200 + [1] * 200
+    found = certify_decision(
+        y, a, propensities=[0.5] * 400, mutual_information_cap=0.1, outcome_range=(0, 1)
+    )
+    assert found.decision == "abstain"
+    assert float(found.tipping_point) == 1
+
+
+def test_rows_without_sampling_error_are_told():
+    error = np.zeros(2)
+    found = Certificate.from_bounds(Bounds("ATE", "hand", 1.0, 1.0, num_rows=12, error=error))
+    assert "No sampling error could be told" in found.summary
+    assert "No sampling" not in Certificate.from_bounds(Bounds("ATE", "hand", 1, 1)).summary

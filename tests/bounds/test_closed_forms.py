@@ -71,3 +71,13 @@ def test_tables_that_are_none_are_refused():
         tian_pearl_bounds("PN", [[0.5, 0.5], [0.0, 0.0]])
     with pytest.raises(AssumptionError, match="not monotone"):
         tian_pearl_bounds("PN", [[0.1, 0.4], [0.4, 0.1]], exogenous=True, monotone=True)
+
+
+def test_no_confounding_and_experiments_must_agree():
+    joint = [[0.4, 0.1], [0.1, 0.4]]
+    with pytest.raises(AssumptionError, match="follow from the joint law"):
+        tian_pearl_bounds("PNS", joint, exogenous=True, experiments=(0.9, 0.9))
+    both = tian_pearl_bounds("PNS", joint, exogenous=True, experiments=(0.2, 0.8))
+    assert both == tian_pearl_bounds("PNS", joint, exogenous=True)
+    with pytest.raises(DataError, match=r"P\(X=1\) is 0"):
+        tian_pearl_bounds("PNS", [[0.5, 0.5], [0, 0]], exogenous=True)

@@ -168,3 +168,11 @@ def test_labels_weights_and_ranges():
 def test_what_cannot_be_used_is_refused(call, message):
     with pytest.raises(DataError, match=message):
         call()
+
+
+def test_whole_weights_are_equal_rows_in_pivotality():
+    y, f, counts = np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.array([30, 10, 10, 30])
+    given = {"information_cap": 0.01, "outcome_range": (0, 1)}
+    one = pivotality(y, f, weights=counts, **given)
+    other = pivotality(np.repeat(y, counts), np.repeat(f, counts), **given)
+    assert one.interval == pytest.approx(other.interval)

@@ -87,3 +87,9 @@ def test_it_says_what_it_means():
 def test_what_is_no_ratio_is_refused(make):
     with pytest.raises(DataError):
         make()
+
+
+def test_text_is_refused_and_other_scales_are_named():
+    with pytest.raises(DataError, match="expected positive numbers"):
+        EValue.from_risk_ratio("2")
+    assert "from another scale" in EValue.from_odds_ratio(3, (1.5, 5), null=2).interpret()

@@ -263,3 +263,15 @@ def test_logs_that_cannot_be_used_are_refused(change, match):
 def test_ranges_are_checked(outcome_range):
     with pytest.raises(DataError, match="outcome_range is"):
         manski_bounds({"A": [0, 1], "R": [0, 1]}, "A", "R", 0, outcome_range=outcome_range)
+
+
+def test_many_states_are_answered_where_they_are_listed():
+    rng = np.random.default_rng(0)
+    log = {"S": rng.integers(60, size=600), "A": rng.integers(2, size=600), "R": [0, 1] * 300}
+    with pytest.raises(DataError, match="list the values"):
+        causal_q_bounds(log, "S", "A", "R", seed=0)
+    found = causal_q_bounds(log, "S", "A", "R", states={"S": range(60)}, seed=0)
+    here = (log["S"] == 7) & (log["A"] == 1)
+    assert found.lower.shape == (60, 2)
+    expected = (np.array(log["R"])[here]).sum() / (log["S"] == 7).sum()
+    assert found.at(S=7, A=1).lower == pytest.approx(expected)

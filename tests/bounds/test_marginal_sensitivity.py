@@ -385,3 +385,43 @@ def test_draws_are_repeated_by_their_seed():
     assert (one == other).all()
     with pytest.raises(DataError, match="num_draws"):
         msm_mean(*args, 2, num_draws=5)
+
+
+@pytest.mark.parametrize("num_draws", [0, 30])
+def test_whole_weights_are_equal_rows_in_intervals_too(num_draws):
+    rng = np.random.default_rng(30)
+    y, e = rng.normal(size=30), rng.uniform(0.2, 0.9, 30)
+    on, strata = rng.random(30), np.repeat([0, 1], 15)
+    counts = rng.integers(1, 4, 30)
+    t = np.repeat(np.arange(30), counts)
+    given = {"num_draws": num_draws, "seed": 0}
+    pairs = [
+        (msm_mean(y, e, 2, weights=counts, **given), msm_mean(y[t], e[t], 2, **given)),
+        (
+            msm_policy_value(y, e, on, 2, weights=counts, **given),
+            msm_policy_value(y[t], e[t], on[t], 2, **given),
+        ),
+        (
+            msm_stratified(y, e, strata, 2, weights=counts, **given),
+            msm_stratified(y[t], e[t], strata[t], 2, **given),
+        ),
+    ]
+    for one, other in pairs:
+        np.testing.assert_allclose(one.interval(), other.interval())
+        assert one.num_rows == other.num_rows
+        assert one.diagnostics["ess"] == pytest.approx(other.diagnostics["ess"])
+
+
+def test_outcomes_that_are_all_alike_do_not_tell_their_error():
+    with pytest.raises(DataError, match="no sampling error"):
+        msm_mean([0] * 20, [0.5] * 20, 1.5).interval()
+    few, many = np.repeat([0, 1.0], 2), np.repeat([0, 1.0], 40)
+    with pytest.raises(DataError, match="no sampling error"):
+        msm_contribution(few, [0.5] * 4, few, 1 - few, 1.5).interval()
+    found = msm_contribution(many, [0.5] * 80, many, 1 - many, 1.5, num_draws=20)
+    assert 0.3 < found.interval()[0] < 0.9
+    assert "all alike" in " ".join(found.notes)
+
+
+def test_propensities_however_small_are_reckoned_with():
+    assert ends(msm_mean([1.0], [1e-300], 5.0)) == (1, 1)

@@ -126,3 +126,14 @@ def test_contours_are_drawn_with_benchmarks():
 def test_what_cannot_be_used_is_refused(call):
     with pytest.raises(DataError):
         call()
+
+
+def test_whole_weights_are_equal_rows_in_errors_too():
+    data = pd.DataFrame(draw(np.random.default_rng(5)))
+    counts = np.random.default_rng(6).integers(0, 4, 200)
+    one = OmittedVariable.from_regression(data, "x", "y", ["z"], weights=counts)
+    long = data.loc[np.repeat(data.index, counts)].reset_index(drop=True)
+    other = OmittedVariable.from_regression(long, "x", "y", ["z"])
+    assert (one.freedom, one.error) == pytest.approx((other.freedom, other.error))
+    with pytest.raises(DataError, match="sign is 5"):
+        one.adjusted(0.1, 0.1, sign=5)

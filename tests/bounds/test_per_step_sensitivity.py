@@ -81,3 +81,8 @@ def test_sampling_error_is_that_of_episodes():
 def test_missing_steps_and_episodes_are_refused(rewards, propensities, changed, message):
     with pytest.raises(DataError, match=message):
         msm_per_step(rewards, propensities, 2.0, **changed)
+
+
+def test_many_steps_do_not_lose_their_digits():
+    found = msm_per_step(np.random.default_rng(4).normal(size=(50, 300)), [[0.1] * 300] * 50, 3.0)
+    assert -50 * 4.5 < found.lower < found.upper < 50 * 4.5

@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, QuantileR
 
 from causalppl.bounds.marginal_sensitivity import msm_mean
 from causalppl.bounds.quantile_balancing import sharp_effect, sharp_mean, sharp_policy_value
-from causalppl.bounds.tail_models import Learners
+from causalppl.bounds.tail_models import CellModels, Learners
 from causalppl.exceptions import DataError
 
 
@@ -352,3 +352,96 @@ def test_a_cell_without_an_arm_counts_with_the_whole_range():
 def test_learners_are_checked(wrong):
     with pytest.raises(DataError):
         Learners(**wrong)
+
+
+def normal_end(odds_ratio):
+    """The largest mean of a standard normal outcome of a randomised trial, less that of 0."""
+    from scipy.stats import norm
+
+    beyond = 1 / (1 + odds_ratio)
+    return (1 - 1 / odds_ratio) * norm.pdf(norm.isf(beyond)) / beyond
+
+
+@pytest.mark.parametrize("odds_ratio", [2.0, 10.0])
+def test_the_interval_covers_with_few_rows_in_a_tail(odds_ratio):
+    rng = np.random.default_rng(20)
+    end, repeats, covered = normal_end(odds_ratio), 40, 0
+    for _ in range(repeats):
+        z = np.repeat(np.arange(30.0), 20)
+        arm = rng.permuted(np.tile(np.arange(20) % 2, (30, 1)), axis=1).ravel()
+        found = sharp_effect(rng.normal(size=600), arm, z, odds_ratio)
+        low, high = found.interval()
+        covered += low <= -end and high >= end
+    # at 95 %, fewer than 34 of 40 happen once in 300 times
+    assert covered >= 34
+    assert "fewer than 10" in found.notes[0]
+
+
+def test_a_row_left_out_has_the_quantile_of_the_others():
+    rng = np.random.default_rng(21)
+    y, counts = np.round(rng.normal(size=12), 1), rng.integers(1, 4, 12)
+    arm, z = np.zeros(12, dtype=int), np.repeat([0, 1], 6)
+    models = CellModels(arm, counts * 1.0, z, counts=counts * 1.0)
+    for ratio, sign in itertools.product((1.5, 3.0), (-1, 1)):
+        tail = models.held_out_tail(y, 0, ratio, sign)
+        for row in range(12):
+            left = counts * (z == z[row])
+            left[row] -= 1
+            others = np.sort(np.repeat(y, left))
+            beyond = max(1 / (1 + ratio), min(1 / len(others), 0.5))
+            level = 1 - beyond if sign > 0 else beyond
+            expected = others[int(np.ceil(level * len(others) - 1e-9)) - 1]
+            assert tail.quantile[row] == expected
+
+
+def test_whole_weights_are_equal_rows_in_ends_and_intervals():
+    rng = np.random.default_rng(22)
+    y, arm, z = rng.integers(0, 4, 40) * 1.0, np.tile([0, 1], 20), np.repeat([0, 1], 20)
+    counts = rng.integers(0, 5, 40)
+    taken, chance = np.repeat(np.arange(40), counts), np.where(z == 1, 0.4, 0.6)
+    for function in (sharp_mean, sharp_effect):
+        for given in (None, chance):
+            rows = None if given is None else given[taken]
+            one = function(y, arm, z, 3.0, weights=counts, propensities=given)
+            other = function(y[taken], arm[taken], z[taken], 3.0, propensities=rows)
+            assert ends(one) == pytest.approx(ends(other))
+            np.testing.assert_allclose(one.interval(), other.interval())
+            assert one.num_rows == other.num_rows == counts.sum()
+    targets = np.stack([chance, 1 - chance], 1)
+    one = sharp_policy_value(y, arm, z, targets, 2.0, weights=counts)
+    other = sharp_policy_value(y[taken], arm[taken], z[taken], targets[taken], 2.0)
+    np.testing.assert_allclose(one.interval(), other.interval())
+
+
+def test_counted_rows_are_learned_from_as_often_as_they_count():
+    rng = np.random.default_rng(23)
+    y, arm, z = rng.normal(size=60), np.tile([0, 1], 30), rng.normal(size=60)
+    counts = rng.integers(1, 4, 60)
+    taken, learners = np.repeat(np.arange(60), counts), Learners(folds=2)
+    one = sharp_effect(y, arm, z, 2.0, weights=counts, learners=learners)
+    other = sharp_effect(y[taken], arm[taken], z[taken], 2.0, learners=learners)
+    np.testing.assert_allclose(one.interval(), other.interval())
+
+
+def test_arms_whose_outcomes_are_alike_do_not_tell_their_error():
+    with pytest.raises(DataError, match="no sampling error"):
+        sharp_effect([0] * 6 + [1] * 6, [0] * 6 + [1] * 6, None, 1.5).interval()
+    low, high = sharp_effect([0] * 40 + [1] * 40, [0] * 40 + [1] * 40, None, 1.5).interval()
+    assert 0.5 < low < 0.95
+    assert high == 1
+
+
+def test_values_of_sharp_bounds_are_fixed_with_their_intervals():
+    rng = np.random.default_rng(24)
+    y, arm = rng.normal(size=60), np.tile([0, 1], 30)
+    several = sharp_effect(y, arm, None, [1.5, 3.0])
+    alone = sharp_effect(y, arm, None, 3.0)
+    np.testing.assert_allclose(several.at(odds_ratio=3.0).interval(), alone.interval())
+
+
+def test_covariates_of_any_scale_are_learned_without_a_warning():
+    rng = np.random.default_rng(25)
+    covariates = rng.normal(size=(200, 3)) * np.array([1.0, 1e4, 1e-3]) + np.array([0, 3e4, 0])
+    arm = (rng.random(200) < 1 / (1 + np.exp(-covariates[:, 0]))) * 1
+    found = sharp_effect(rng.normal(size=200), arm, covariates, 1.5, learners=Learners(folds=2))
+    assert found.width > 0

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
+from causalppl.bounds.confounded_log import read_log
 from causalppl.bounds.marginal_sensitivity import msm_contribution, msm_mean, msm_policy_value
 from causalppl.bounds.tipping import TippingPoint, msm_tipping_point, tipping_point
 from causalppl.exceptions import DataError
@@ -88,3 +89,18 @@ def test_what_cannot_be_asked_is_refused():
         msm_tipping_point([0, 1], [0.5, 0.5], math.nan)
     with pytest.raises(DataError, match="use at"):
         tipping_point(lambda ratio: msm_mean([0, 1], [0.5, 0.5], [1.0, 2.0]), 3.0)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_contrasts_of_few_rows_tip_where_their_interval_ends(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 9))
+    on = (np.arange(n) < rng.integers(1, n)) * 1.0
+    y = rng.normal(size=n) if seed % 2 else rng.integers(0, 2, n) * 1.0
+    e, reference = rng.uniform(0.1, 0.9, n), float(rng.normal() / 2)
+    found = msm_tipping_point(y, e, reference, on=on, off=1 - on)
+    difference = read_log(y, e, on=on, off=1 - on).difference()
+    held = tipping_point(difference.ends, reference, largest=1e6)
+    assert found.is_reached == held.is_reached
+    if held.is_reached:
+        assert float(found) == pytest.approx(float(held), rel=1e-6)

@@ -13,6 +13,7 @@ import causalppl.estimation.from_data as from_data
 from causalppl import ADMG, identify
 from causalppl.data import Table
 from causalppl.estimation.dirichlet import Dirichlet
+from causalppl.estimation.doubly_robust import AIPW
 from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.estimator import Estimator, Problem
 from causalppl.estimation.from_data import estimate
@@ -375,6 +376,7 @@ def test_the_first_default_that_can_answer_does(monkeypatch: pytest.MonkeyPatch)
     found = answer(data(), method=None)
     np.testing.assert_array_equal(found.draws, answer(data()).draws)
     monkeypatch.setattr(from_data, "DEFAULTS", (Refusing(),))
+    monkeypatch.setattr(from_data, "LAST", Refusing())
     advice = r"it never does; use method=GFormula\(\), which can"
     for method in (None, Refusing()):
         with pytest.raises(AssumptionError, match=advice):
@@ -384,6 +386,25 @@ def test_the_first_default_that_can_answer_does(monkeypatch: pytest.MonkeyPatch)
         answer(data(), method=None)
     with pytest.raises(AssumptionError, match=r"Refusing cannot answer: it never does$"):
         answer(data(), method=Refusing())
+
+
+def test_other_formulas_of_numbers_have_a_default() -> None:
+    """The direct effect is 2; no other estimator of numbers can answer."""
+    rng = np.random.default_rng(1)
+    c, e, f = rng.normal(size=(3, 400))
+    x = (rng.random(400) < 1 / (1 + np.exp(-c))) * 1
+    m = 1.5 * x + c + e
+    table = {"C": c, "X": x, "M": m, "Y": m + 2 * x + c + f}
+    asked = identify(ADMG.parse("C -> {X, M, Y}; X -> {M, Y}; M -> Y"), "NDE(X: 1 vs 0 -> Y)")
+    found = estimate(asked, table, seed=0)
+    assert "nested regressions" in found.method
+    assert abs(float(found) - 2) < 3.5 * float(found.standard_error)
+    with pytest.raises(
+        AssumptionError, match=r"AIPW cannot.*use method=NestedRegression\(\), which"
+    ):
+        estimate(asked, table, method=AIPW(), seed=0)
+    with pytest.raises(AssumptionError, match=r"FrontDoor: .*; NestedRegression: Y is the same"):
+        estimate(asked, {**table, "Y": np.ones(400)}, seed=0)
 
 
 @pytest.mark.parametrize(

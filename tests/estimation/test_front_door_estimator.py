@@ -18,7 +18,7 @@ from causalppl.estimation.estimator import Problem
 from causalppl.estimation.front_door_estimator import FrontDoor
 from causalppl.estimation.front_door_interval import abc_draws
 from causalppl.estimation.front_door_models import fit_classes, fit_mean
-from causalppl.exceptions import DataError, OverlapWarning
+from causalppl.exceptions import AssumptionError, DataError, OverlapWarning
 
 PLAIN = ADMG.parse("X -> M -> Y; X <-> Y")
 GIVEN = ADMG.parse("C -> {X, M, Y}; X -> M -> Y; X <-> Y")
@@ -263,9 +263,46 @@ def test_settings_are_checked(settings: Any, message: str) -> None:
 def test_little_overlap_warns() -> None:
     rng = np.random.default_rng(11)
     x = rng.integers(0, 2, 2000)
-    m = 6.0 * x + rng.normal(size=2000)
+    m = 4.0 * x + rng.normal(size=2000)
     with pytest.warns(OverlapWarning, match="some value of X hardly goes with their M"):
         solve(PLAIN, {"X": x, "M": m, "Y": m + rng.normal(size=2000)})
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.001, 0.01, 0.1])
+def test_mediators_that_tell_the_treatment_are_refused(noise: float) -> None:
+    rng = np.random.default_rng(18)
+    u, e, f = rng.normal(size=(3, 2000))
+    x = (u + e > 0).astype(int)
+    data = {"X": x, "M": x + noise * f, "Y": x + u}
+    for settings in ({}, {"one_step": False, "num_bootstrap": 2}):
+        with pytest.raises(AssumptionError, match=r"M tells X: .*perfect separation, or nearly"):
+            solve(PLAIN, data, **settings)
+
+
+def test_a_rare_treatment_is_no_lack_of_overlap() -> None:
+    """A chance below 0.01 for all rows is no separation, where the treatment itself is rare."""
+    rng = np.random.default_rng(19)
+    x = (rng.permutation(4000) < 30).astype(int)
+    m = (rng.random(4000) < 0.3 + 0.3 * x).astype(int)
+    y = m + rng.normal(size=4000)
+    with pytest.warns(OverlapWarning, match="hardly goes with"):
+        found = solve(PLAIN, {"X": x, "M": m, "Y": y})
+    assert abs(float(found) - 0.3) < 3.5 * float(found.standard_error)
+
+
+@pytest.mark.parametrize(("name", "what"), [("Y", "outcome Y"), ("M", "mediator M")])
+def test_constant_columns_are_refused_by_name(name: str, what: str) -> None:
+    data, _ = smooth(300, 20)
+    reason = refused(PLAIN, {**data, name: np.ones(300)}, "ATE(X -> Y)")
+    assert f"the {what} is the same in all 300 rows" in reason
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1e155])
+def test_units_of_mediators_do_not_matter(unit: float) -> None:
+    data, _ = smooth(400, 21)
+    table = Table.from_any({**data, "M": data["M"] * unit}, dtype=torch.float64)
+    whole = Table.from_any(data, dtype=torch.float64)
+    assert float(solve(PLAIN, table)) == pytest.approx(float(solve(PLAIN, whole)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -291,3 +291,21 @@ def test_a_learner_that_has_not_converged_warns():
 def test_settings_are_checked_at_construction(kind, settings, message):
     with pytest.raises(DataError, match=message):
         kind(**settings)
+
+
+@pytest.mark.parametrize("method", [GEstimation(), GFormula()], ids=lambda method: method.name)
+def test_weights_that_leave_two_rows_are_told_and_widen_the_interval(method):
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=500)
+    x = (rng.random(500) < 1 / (1 + np.exp(-z))) * 1
+    data = {"Z": z, "X": x, "Y": 2 * x + z + rng.normal(size=500)}
+    weights = np.random.default_rng(0).random(500) + 0.1
+    question = identify(ADMG.parse("Z -> X -> Y; Z -> Y"), "ATE(X -> Y)")
+    plain = estimate(question, data, method=method, weights=weights, seed=0)
+    weights[0] = 1e3
+    with pytest.warns(OverlapWarning, match=r"500 rows worth 1\.7"):
+        found = estimate(question, data, method=method, weights=weights, seed=0)
+    low, high = found.interval()
+    assert low < 2 < high
+    assert high - low > 2 * np.subtract(*plain.interval()[::-1])
+    assert "a few rows decide" in found.interpret()

@@ -15,7 +15,7 @@ from causalppl.estimation.policy_value import (
     PolicySwitchDR,
     policy_value,
 )
-from causalppl.exceptions import DataError
+from causalppl.exceptions import DataError, OverlapWarning
 
 MEANS = np.array([[0.2, 0.5, 0.7], [0.9, 0.4, 0.1]])  # of rewards, by city and action, but a factor
 LOGGED = np.array([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]])
@@ -99,6 +99,75 @@ def test_all_rewards_the_same_leave_room_for_others_in_their_range() -> None:
         policy_value(lists, POLICY, slate=slate).interval()[1] for slate in (None, "list")
     )
     assert 5 * rows < slates < 25 * rows
+
+
+def rare_action(rows: int, seed: int, rates: tuple[float, float]) -> tuple[dict[str, Any], float]:
+    """Action 1, logged in 5 % of the rows and taken in 90 %: its rows bear all the weight."""
+    rng = np.random.default_rng(seed)
+    action = (rng.random(rows) < 0.05).astype(int)
+    reward = (rng.random(rows) < np.where(action, *rates)).astype(int)
+    log = {"action": action, "reward": reward, "propensity": np.where(action, 0.05, 0.95)}
+    return log, 0.9 * rates[0] + 0.1 * rates[1]
+
+
+OFTEN = {"action": [1, 0], "probability": [0.9, 0.1]}
+
+
+def coverage(method: PolicyMethod, rates: tuple[float, float], logs: int) -> float:
+    held = 0
+    for seed in range(logs):
+        log, truth = rare_action(3000, seed, rates)
+        low, high = policy_value(log, OFTEN, method=method, seed=0).interval()
+        held += low <= truth <= high
+    return held / logs
+
+
+def test_light_rows_do_not_say_how_the_heavy_ones_vary() -> None:
+    """Without the exact limit 78 % of these logs have the value: the others no heavy click."""
+    assert coverage(PolicyIPW(), (0.01, 0.01), 60) >= 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rates", [(0.01, 0.01), (0.01, 0.3), (0.99, 0.5)], ids=str)
+@pytest.mark.parametrize("method", [PolicySNIPW(), PolicyDR()], ids=lambda m: m.name)
+def test_intervals_cover_where_few_rows_bear_the_weight(
+    method: PolicyMethod, rates: tuple[float, float]
+) -> None:
+    assert coverage(method, rates, 200) >= 0.93
+
+
+@pytest.mark.parametrize("method", WEIGHTED, ids=lambda m: m.name)
+def test_heavy_rows_without_a_reward_leave_the_rule_of_three(method: PolicyMethod) -> None:
+    log, _ = rare_action(3000, 0, (0.0, 0.05))
+    found = policy_value(log, OFTEN, method=method, seed=0)
+    heavy = int(log["action"].sum())
+    assert found.interval()[1] > 0.9 * (1 - 0.025 ** (1 / heavy))
+    assert "no rows of weight have another reward than the least" in found.interpret()
+    turned = {**log, "reward": 1 - log["reward"]}
+    other = policy_value(turned, OFTEN, method=method, seed=0)
+    if not isinstance(method, PolicyIPW):  # whose value moves with the mean weight
+        assert 1 - other.interval()[0] == pytest.approx(found.interval()[1])
+    money = {**log, "reward": 7.0 * log["reward"]}  # of no known range
+    paid = policy_value(money, OFTEN, method=method, seed=0)
+    assert paid.interval()[1] == pytest.approx(7 * found.interval()[1])
+
+
+def test_rewards_that_the_heavy_rows_show_keep_their_interval() -> None:
+    log = bandit(800, 3, 0.3)[0]
+    found = policy_value(log, POLICY, seed=0)
+    assert "rows of weight" not in found.interpret()
+
+
+def test_an_interval_at_the_end_of_the_range_has_a_width() -> None:
+    log = {
+        "action": np.tile([1] * 3 + [0] * 7, 30),
+        "propensity": np.tile([0.1] * 3 + [0.9] * 7, 30),
+    }
+    log["reward"] = np.where(log["action"] == 1, np.arange(300) % 30 != 0, 0)
+    with pytest.warns(OverlapWarning, match="weights average"):
+        found = policy_value(log, {"action": [1], "probability": [1.0]}, method=PolicyIPW())
+    low, high = found.interval()
+    assert (low < 0.97, high) == (True, 1)
 
 
 @pytest.mark.parametrize("wrong", [(0.0, 0.5), (1, 0), 1.0, ("a", "b"), (0, 1, 2), (0, np.inf)])

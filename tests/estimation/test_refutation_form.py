@@ -85,6 +85,32 @@ def test_a_right_model_fails_as_often_as_stated() -> None:
     assert sum(not refute(one, checks=[FunctionalForm(0.05)], seed=0) for one in estimates) <= 7
 
 
+def weighted_under_strong_confounding(seed: int) -> Estimate:
+    """The model of the treatment is right, and chances come down to .003."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=400)
+    x = (rng.random(400) < 1 / (1 + np.exp(-2 * z))) * 1
+    return estimate(
+        EFFECT, {"Z": z, "X": x, "Y": 2 * x + z + rng.normal(size=400)}, method=IPW(), seed=0
+    )
+
+
+@pytest.mark.filterwarnings("ignore::causalppl.exceptions.OverlapWarning")
+@pytest.mark.parametrize("seed", [105, 113])
+def test_chance_does_not_fail_a_right_model_of_few_counterparts(seed: int) -> None:
+    """By influences alone both estimates are more than 4 joint errors from the flexible one."""
+    report = refute(weighted_under_strong_confounding(seed), checks=[FunctionalForm()], seed=0)
+    assert report.results[0].verdict == "passed"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::causalppl.exceptions.OverlapWarning")
+def test_right_weights_fail_as_often_as_stated_under_strong_confounding() -> None:
+    """At 1 %, of 30 more than 2 have a chance of .3 %."""
+    estimates = [weighted_under_strong_confounding(seed) for seed in range(30)]
+    assert sum(not refute(one, checks=[FunctionalForm()], seed=0) for one in estimates) <= 2
+
+
 @pytest.mark.parametrize(
     "slow",
     [

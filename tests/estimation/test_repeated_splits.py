@@ -62,6 +62,29 @@ def test_the_error_is_the_published_one(kind: type):
     assert "median over 3 splits" in found.notes[-1]
 
 
+@pytest.mark.filterwarnings("ignore::causalppl.exceptions.OverlapWarning")
+@pytest.mark.parametrize("kind", [AIPW, TMLE])
+@pytest.mark.parametrize("query", ["P(Y | do(X=1))", "P(Y | do(X))"])
+def test_a_law_over_splits_sums_to_one(kind: type, query: str):
+    data = thin_overlap(300)
+    rng = np.random.default_rng(0)
+    data["Y"] = np.clip(np.round(data["X"] + data["Z0"] + rng.normal(size=300)), -1, 1).astype(int)
+    problem = Problem(identify(GRAPH, query), Table.from_any(data))
+    model = kind(LogisticRegression(), LogisticRegression(), folds=3, repeats=3)
+    parts = [
+        kind(LogisticRegression(), LogisticRegression(), folds=3).solve(
+            problem, seed=1 + 1_000_003 * number
+        )
+        for number in range(3)
+    ]
+    found = model.solve(problem, seed=1)
+    mass = found.values.sum(axis=list(found.axes).index("Y"))
+    np.testing.assert_allclose(mass, 1, rtol=1e-12)
+    assert found.values.min() >= 0
+    assert any(np.allclose(found.values, part.values, rtol=1e-12) for part in parts)
+    assert "the middle one of 3 splits" in found.notes[-1]
+
+
 def test_poor_overlap_warns_once():
     with warnings.catch_warnings(record=True) as log:
         warnings.simplefilter("always")
