@@ -38,7 +38,8 @@ format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.installed-docs ## build the documentation, running the tutorials
+docs: $(VENV)/.installed-docs ## build the documentation, running its code and the tutorials
+	$(BIN)/python docs/check_pages.py
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
