@@ -24,7 +24,7 @@ __all__ = ["CHOSEN", "FunctionalForm"]
 CHOSEN = "models chosen from the data"
 """The diagnostic of an estimate whose models of outcome and treatment were both left open."""
 
-_THIN_CHANCE = 0.02  # of an arm, below which the influences of a sample miss rows that matter
+_THIN_CHANCE = 0.05  # of an arm, below which the influences of a sample miss rows that matter
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class FunctionalForm(Check):
     effects, squares and products, and boosted trees. Both estimates have one limit if the models of
     the one that is tried are right, and chance alone keeps them apart: by their joint standard
     error, from the influence of each row on the difference, where both have influences. Where the
-    chance of an arm comes below 0.02, a few rows decide weighted means, and the sample may hold
+    chance of an arm comes below 0.05, a few rows decide weighted means, and the sample may hold
     none of them; the joint error then takes no credit for what both have in common. A gap beyond it
     says that the model misses a part of the confounding that the data show (or, for one number as
     the effect of all, that effects differ). It shows nothing of hidden confounding.

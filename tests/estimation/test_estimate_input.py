@@ -67,8 +67,7 @@ def test_counts_can_be_refuted_like_rows() -> None:
     answer = cp.estimate(estimand, stones, weights="count", seed=0)
     report = cp.refute(answer, repeats=5, seed=0)
     assert {r.verdict for r in report.results} <= {"passed", "skipped", "for information"}
-    data = linear(300, seed=1)
-    weighted = cp.estimate(ESTIMAND, data, weights=np.full(300, 0.5), method=IPW(), seed=0)
+    weighted = cp.estimate(ESTIMAND, linear(300), weights=np.full(300, 0.5), method=IPW(), seed=0)
     verdicts = {result.verdict for result in cp.refute(weighted, repeats=5, seed=0).results}
     assert verdicts <= {"passed", "skipped", "for information"}
 
