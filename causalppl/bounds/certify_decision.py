@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from causalppl.bounds.arm_contrast import ArmContrast
+from causalppl.bounds.arm_contrast import ArmContrast, share_odds
 from causalppl.bounds.certificate import Certificate, Layer, check_level, decided
 from causalppl.bounds.pivotality import pivotality
 from causalppl.bounds.row_method import checked_outcome_range
@@ -84,7 +84,7 @@ def certify_decision(
     Example:
         >>> y, a = [0, 0, 0, 1] * 10 + [1, 1, 1, 0] * 10, [0] * 40 + [1] * 40
         >>> certify_decision(y, a, propensities=[0.5] * 80, odds_ratio=1.5, outcome_range=(0, 1))
-        Certificate(prefer action 1; contrast in [0.05663, 0.7994])
+        Certificate(prefer action 1; contrast in [0.07736, 0.7937])
         >>> certify_decision(y, a, propensities=[0.5] * 80, odds_ratio=3).decision
         'abstain'
     """
@@ -119,7 +119,7 @@ def certify_decision(
         is_point = high - low <= 1e-12 * (span[1] - span[0])
     diagnostics: dict[str, Any] = {}
     if mutual_information_cap is not None:
-        naive = ArmContrast(y, arm, _strata(None, len(y)), np.ones(len(y)), counts, span)
+        naive = ArmContrast.naive(y, arm, counts, span)
         found = pivotality(
             y, arm, information_cap=mutual_information_cap, outcome_range=span, level=level,
             weights=None if weights is None else counts,
@@ -217,9 +217,7 @@ def _odds(propensities: Any, stratum: Codes, arm: Codes, counts: Array) -> Array
     if propensities is not None:
         chances = read_rows(propensities=propensities, actions=arm)["propensities"]
         return 1 / read_propensities("propensities", chances) - 1
-    cell = np.bincount(2 * stratum + arm, counts, 2 * int(stratum.max()) + 2)
-    mine, others = cell[2 * stratum + arm], cell[2 * stratum + 1 - arm]
-    return np.asarray(others / np.where(mine > 0, mine, 1.0))
+    return share_odds(stratum, arm, counts)
 
 
 def _hidden(contrast: ArmContrast, ratio: float, level: float, name: str) -> Layer:
@@ -234,7 +232,14 @@ def _hull(intervals: list[Ends]) -> Ends:
 
 def _tipping(contrast: ArmContrast, others: list[Ends], level: float) -> TippingPoint:
     """From which odds ratio on no action is preferred, with what other evidence says."""
-    return tipping_point(lambda g: _hull([contrast.limits(g, level), *others]), largest=_LARGEST)
+    start = _hull([contrast.limits(1.0, level), *others])
+    side = 0 if start[0] > 0 else 1  # the limit that has to pass 0; the other is beyond it
+
+    def ends(odds_ratio: float) -> Ends:
+        limit = contrast.limit(odds_ratio, level, side)
+        return _hull([start, (limit, limit)])
+
+    return tipping_point(ends, largest=_LARGEST)
 
 
 def _told(given: list[str], ratio: float) -> str:

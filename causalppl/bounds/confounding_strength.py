@@ -168,31 +168,18 @@ class Arms:
         """The share of arm 1."""
         return float(self.weight @ self.arm / self.weight.sum())
 
-    def contrast(self) -> tuple[float, float, float]:
-        """The naive contrast, its standard error, and Welch's degrees of freedom."""
-        means, parts, sizes = [], [], []
+    def check_sizes(self) -> None:
+        """Refuse an arm with less than two effective rows, which cannot show sampling error."""
         repeats = row_counts(self.weight)
         for arm in (0, 1):
             kept = (self.arm == arm) & (self.weight > 0)
-            y, weight, each = self.y[kept], self.weight[kept], 1 / repeats[kept]
-            size = float(weight.sum()) ** 2 / max(float(weight**2 @ each), 1e-300)
+            weight = self.weight[kept]
+            size = float(weight.sum()) ** 2 / max(float(weight**2 @ (1 / repeats[kept])), 1e-300)
             if size < 2:
                 raise DataError(
-                    f"the arm {arm} of two has {len(y)} rows (effectively {size:.3g}); expected at "
-                    "least 2, so that sampling error can be told"
+                    f"the arm {arm} of two has {int(kept.sum())} rows (effectively {size:.3g}); "
+                    "expected at least 2, so that sampling error can be told"
                 )
-            mean = float(y @ weight / weight.sum())
-            influence = weight * (y - mean) / weight.sum()
-            means.append(mean)
-            variance = float(influence**2 @ each) * size / (size - 1)
-            if np.ptp(y) == 0:  # does not show its spread: as if two more rows had other outcomes
-                variance = float(np.ptp(self.y)) ** 2 * (size + 1) / (size + 2) ** 2 / size
-            parts.append(variance)
-            sizes.append(size)
-        total = sum(parts)
-        spread = sum(part**2 / (size - 1) for part, size in zip(parts, sizes, strict=True))
-        freedom = total**2 / spread if spread > 0 else min(sizes) - 1
-        return means[1] - means[0], math.sqrt(total), freedom
 
 
 @dataclass(frozen=True, eq=False)

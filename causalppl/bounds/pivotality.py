@@ -6,6 +6,7 @@ from typing import Any
 
 from scipy.special import stdtrit
 
+from causalppl.bounds.arm_contrast import ArmContrast
 from causalppl.bounds.confounding_strength import (
     Arms,
     Strata,
@@ -33,6 +34,8 @@ class Pivotality:
         adjusted: The contrast adjusted for the strata; None where they are not measured.
         information: Of the strata about the arm (nats), or the cap that was given.
         notes: What the reader should know.
+        limits: Of the contrast, with sampling error alone; None: by Student's quantile, on both
+            sides alike.
 
     Example:
         >>> found = Pivotality(0.4, 0.05, 200, 0.1, 0.5, (0.3, 0.3), 0.05, None, 0.02)
@@ -50,12 +53,13 @@ class Pivotality:
     adjusted: float | None
     information: float
     notes: tuple[str, ...] = field(default=())
+    limits: tuple[float, float] | None = None
 
     @property
     def margin(self) -> float:
         """The size of the contrast less bias and sampling error; positive where it is certified."""
-        critical = float(stdtrit(self.freedom, 1 - self.level / 2))
-        return abs(self.contrast) - self.bias - critical * self.error
+        low, high = self.interval
+        return max(low, -high)
 
     @property
     def is_certified(self) -> bool:
@@ -65,9 +69,9 @@ class Pivotality:
     @property
     def interval(self) -> tuple[float, float]:
         """Where the unconfounded contrast lies, with both bias and sampling error."""
-        critical = float(stdtrit(self.freedom, 1 - self.level / 2))
-        half = self.bias + critical * self.error
-        return self.contrast - half, self.contrast + half
+        half = float(stdtrit(self.freedom, 1 - self.level / 2)) * self.error
+        low, high = self.limits or (self.contrast - half, self.contrast + half)
+        return low - self.bias, high + self.bias
 
     @property
     def information_to_flip(self) -> float:
@@ -109,9 +113,8 @@ def pivotality(
         weights: How often each row counts: whole numbers are equal rows, others sampling weights.
 
     Returns:
-        The contrast, the bias that is possible, and whether the sign stands. Sampling error is by
-        Welch's test of means, which is wrong more often than the level says where outcomes are very
-        skewed and one arm has few rows; `certify_decision` allows for that.
+        The contrast, the bias that is possible, and whether the sign stands. Sampling error is
+        allowed for as in `certify_decision`.
 
     Raises:
         DataError: Neither or both of ``z`` and ``information_cap`` are given, a stratum lacks an
@@ -128,7 +131,7 @@ def pivotality(
     if not 0 < level < 1:
         raise DataError(f"level is {level!r}; expected a number between 0 and 1, such as 0.05")
     arms = Arms.read(y, f, weights)
-    contrast, error, freedom = arms.contrast()
+    arms.check_sizes()
     if z is not None:
         strata = Strata.read(y, f, z, weights)
         bias = strata.distance * moved_per_distance(strata.spans, strata.share)
@@ -141,9 +144,13 @@ def pivotality(
         spans, notes = _hidden_spans(arms, outcome_range)
         bias = largest_distance(cap, arms.share) * moved_per_distance(spans, arms.share)
         information, adjusted = cap, None
+    seen = float(arms.y.min()), float(arms.y.max())
+    naive = ArmContrast.naive(arms.y, arms.arm, arms.weight, outcome_range or seen)
+    contrast, limits = naive.ends(1.0)[0], naive.limits(1.0, level)
     return Pivotality(
-        contrast, error, freedom, bias, arms.share, spans, level, adjusted, information, notes
-    )
+        contrast, naive.error(1.0), naive.freedom, bias, arms.share, spans, level, adjusted,
+        information, notes, limits,
+    )  # fmt: skip
 
 
 def _hidden_spans(

@@ -12,6 +12,7 @@ from causalppl.bounds.certificate import ABSTAIN, Certificate, decided
 from causalppl.bounds.certify_decision import certify_decision
 from causalppl.bounds.manski_tables import causal_q_bounds
 from causalppl.bounds.rosenbaum import MatchedPairs
+from causalppl.data import load_lalonde, load_obd_women
 from causalppl.exceptions import DataError, OverlapWarning
 from causalppl.graphs import ADMG
 
@@ -330,3 +331,56 @@ def test_rows_without_sampling_error_are_told():
     found = Certificate.from_bounds(Bounds("ATE", "hand", 1.0, 1.0, num_rows=12, error=error))
     assert "No sampling error could be told" in found.summary
     assert "No sampling" not in Certificate.from_bounds(Bounds("ATE", "hand", 1, 1)).summary
+
+
+def shop_log():
+    """Recommendations by both policies, and the half of the items that the learner shows most."""
+    log = load_obd_women()
+    by_chance, by_learner = (log[log["policy"] == name] for name in ("random", "bts"))
+    favourites = by_learner["item_id"].value_counts().index[:23]
+    return by_chance, by_learner, favourites
+
+
+def test_a_log_of_random_recommendations_tells_which_half_of_the_items_is_better():
+    log, _, favourites = shop_log()
+    of_favourites = log["item_id"].isin(favourites)
+    found = certify_decision(
+        log["click"], of_favourites * 1, propensities=np.full(len(log), 0.5), outcome_range=(0, 1)
+    )
+    clicks = log["click"].groupby(of_favourites).mean()
+    assert found.estimate == approx(clicks[True] - clicks[False])
+    assert found.decision == "prefer action 1"
+    assert found.diagnostics["effective_sample_size"] > 4_900
+    assert found.sampling_error == approx(np.sqrt(0.0046 / 2_500), rel=0.1)  # 46 clicks in all
+
+
+def test_the_log_of_a_learner_does_not_tell_it_for_random_recommendations():
+    # weighed to random recommendations it has an effective sample size of 2: no answer
+    _, log, favourites = shop_log()
+    weights = (1 / 46) / log["propensity"]
+    with pytest.warns(OverlapWarning, match="effective sample size of 1.04"):
+        found = certify_decision(
+            log["click"],
+            log["item_id"].isin(favourites) * 1,
+            propensities=np.full(len(log), 0.5),
+            weights=weights,
+            outcome_range=(0, 1),
+        )
+    assert (found.decision, found.interval) == (ABSTAIN, (-1, 1))
+
+
+def test_the_experiment_of_lalonde_is_certified_and_the_survey_is_not():
+    people = load_lalonde()
+    trial = people[people["sample"].isin(["nsw_treated", "nsw_control"])]
+    share = trial["treat"].mean()
+    coin = np.where(trial["treat"] == 1, share, 1 - share)
+    found = certify_decision(trial["re78"], trial["treat"], propensities=coin)
+    assert found.estimate == approx(1794.34, abs=0.01)
+    assert found.sampling_error == approx(671.00, abs=0.01)  # as published (HC2)
+    assert found.decision == "prefer action 1"
+    assert 1.05 < float(found.tipping_point) < 1.2
+    survey = people[people["sample"].isin(["nsw_treated", "cps"])]
+    told = certify_decision(survey["re78"], survey["treat"], mutual_information_cap=0.005)
+    assert told.estimate == approx(-8497.52, abs=0.01)  # training looks harmful, naively
+    assert told.diagnostics["information_to_flip"] < 0.001
+    assert told.decision == ABSTAIN
