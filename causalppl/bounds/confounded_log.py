@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.bounds.bounds import Bounds
-from causalppl.bounds.extremes import Difference, Extremes, bounds_of
+from causalppl.bounds.difference import Difference
+from causalppl.bounds.extremes import Extremes, bounds_of
 from causalppl.bounds.sensitivity_rows import (
     check_share,
     read_propensities,

@@ -11,15 +11,19 @@ that falls with the square of its length:
 - each end its own: along the line between them the dual's terms are quadratic in ``t``, and exceed
   their chord by at most ``(m_a - m_b) (b - a) / 4`` times the second mass, where that is positive.
 
-Intervals are cut until the gap is closed (branch and bound).
+Intervals are cut until the gap is closed (branch and bound). In a short one the side of most rows
+is known, and these are added up once; of many rows a sample says first where to cut.
 """
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from causalppl.bounds.corner_sums import CornerSums, Lagrangian, Region
 
 __all__ = ["JointMaximum", "largest_difference"]
 
@@ -29,13 +33,18 @@ _MOST_CUTS = 60
 _MOST_PARTS = 3_000
 _LARGEST = 1e9  # multiplier, of the one at the start
 _TOLERANCE = 1e-11  # of the spread of outcomes
+_FEW = 1_000  # open rows, for which a second bound is cheap
+_SAMPLE = 4_000  # rows that are looked at first, to know where to look
+_MANY = 10 * _SAMPLE  # rows, from which that pays
+_CLIMB = 3  # steps from where the sample has its maximum
+_COARSE = 1e-3  # tolerance for the sample
 
 
 class JointMaximum(NamedTuple):
     """What was found.
 
     Attributes:
-        value: The largest difference; never understated.
+        value: The largest difference; understated by 1e-11 of the spread of outcomes at most.
         gap: By how much it may be overstated.
         first: The first mean there, and ``second`` the other.
         weights: Weights that give a difference within the gap, shape ``(rows,)``.
@@ -49,10 +58,15 @@ class JointMaximum(NamedTuple):
 
 
 class _Point(NamedTuple):
-    """Sums under some weights: of the first target, then of the second; and the weights."""
+    """Sums under some weights, of the first target, then of the second; and how to weigh.
+
+    Rows above the plane weigh most; or the weights lie between those of two planes.
+    """
 
     sums: Array  # first_y, first, second_y, second
-    weights: Array
+    plane: Array
+    other: Array
+    share: float = 0.0
 
     @property
     def means(self) -> tuple[float, float]:
@@ -62,6 +76,12 @@ class _Point(NamedTuple):
     def value(self) -> float:
         first, second = self.means
         return first - second
+
+    @property
+    def lagrangian(self) -> Lagrangian:
+        """The plane that the weights would be a corner of, were they the best."""
+        first, second = self.means
+        return Lagrangian(second, float(self.sums[1] / self.sums[3]), first)
 
 
 def largest_difference(
@@ -87,8 +107,27 @@ def largest_difference(
         0.75
     """
     centre = float(first @ y / first.sum())  # so that sums are exact where outcomes are far from 0
-    found = _Search(y - centre, first, second, least, most).run()
+    columns = (y - centre, first, second, least, most)
+    known: dict[float, _Cut] = {}
+    if len(y) >= _MANY:
+        every = len(y) // _SAMPLE
+        if first[::every].any() and second[::every].any():
+            sample = _Search(*(column[::every] for column in columns))
+            sample.tolerance *= _COARSE / _TOLERANCE
+            sample.run()
+            known = sample.at
+    found = _Search(*columns, guesses=known).run()
     return found._replace(first=found.first + centre, second=found.second + centre)
+
+
+class _Cut(NamedTuple):
+    """A tangent of the bound in the multiplier: its value and slope there, and who attains it."""
+
+    value: float
+    slope: float
+    at: Lagrangian
+    point: _Point
+    slack: float = 0.0
 
 
 @dataclass
@@ -98,53 +137,84 @@ class _Search:
     second: Array
     least: Array
     most: Array
+    guesses: dict[float, "_Cut"] = field(default_factory=dict, kw_only=True)
 
     def __post_init__(self) -> None:
         rows = np.stack([self.first * self.y, self.first, self.second * self.y, self.second])
-        self._rows = rows
-        self._floor = rows @ self.least
         self._gain = self.most - self.least
-        self._gains = rows * self._gain
+        self._rows = CornerSums(rows, self._gain, rows @ self.least)
         self.tolerance = _TOLERANCE * max(float(np.ptp(self.y)), 1e-300)
-        self.best = self._point(self._gain > 0)
+        self.best = self._corner(np.array([0.0, 1.0, 0.0, 1.0]))
+        self._masses = float(self._rows.base[1]), float(self.best.sums[1])
         # what a multiplier moves the bound by: the largest second mass over the least first
-        self.most_mass = float(self.second @ self.most) / float(self.first @ self.least)
-        self.at: dict[float, tuple[float, float]] = {}
+        self.most_mass = float(self.best.sums[3]) / self._masses[0]
+        self.at: dict[float, _Cut] = {}
 
     def run(self) -> JointMaximum:
         low, high = self._range_of_second()
-        heap: list[tuple[float, float, float]] = []
-        self._push(heap, low, high, np.inf)
+        self._climb()
+        heap: list[tuple[float, float, float, CornerSums]] = []
+        for a, b in pairwise([low, *(t for t in sorted(self.guesses) if low < t < high), high]):
+            self._push(heap, a, b, np.inf, self._rows)
         closed = -np.inf  # the largest bound of parts too short to be cut
         for _ in range(_MOST_PARTS):
             if not heap or -heap[0][0] <= self.best.value + self.tolerance:
                 break
-            bound, left, right = heapq.heappop(heap)
+            bound, left, right, rows = heapq.heappop(heap)
             if right - left <= 1e-15 * (abs(left) + abs(right)):
                 closed = max(closed, -bound)
                 continue
             for a, b in self._split(left, right):
-                self._push(heap, a, b, -bound)
+                self._push(heap, a, b, -bound, rows)
         bound = max([self.best.value, closed, *(-part[0] for part in heap[:1])])
         first, second = self.best.means
-        return JointMaximum(bound, bound - self.best.value, first, second, self.best.weights)
+        return JointMaximum(bound, bound - self.best.value, first, second, self._weights())
 
     def _push(
-        self, heap: list[tuple[float, float, float]], a: float, b: float, at_most: float
+        self,
+        heap: list[tuple[float, float, float, CornerSums]],
+        a: float,
+        b: float,
+        at_most: float,
+        rows: CornerSums,
     ) -> None:
-        bound = min(self._by_chord(a, b), at_most)
+        gap = min(at_most - self.best.value, b - a)
+        slack = max(0.1 * self.tolerance, 0.01 * gap)
+        left, right = (self._lowest(t, rows, slack) for t in (a, b))
+        bound = min(self._by_chord(left, right), at_most)
+        if bound <= self.best.value + self.tolerance:
+            return
+        rows = rows.within(Region.around(left.at, right.at))
+        if len(self.y) <= _FEW:
+            bound = min(self._minimise((left.at, right.at), rows, 1.5, slack).value, bound)
         if bound > self.best.value + self.tolerance:
-            bound = min(self._minimise((a, b))[0], bound)
-        if bound > self.best.value + self.tolerance:
-            heapq.heappush(heap, (-bound, a, b))
+            heapq.heappush(heap, (-bound, a, b, rows))
 
-    def _by_chord(self, a: float, b: float) -> float:
+    def _lowest(self, t: float, rows: CornerSums, slack: float) -> _Cut:
+        """The bound where the second mean is held to a value, as low as the slack asks for."""
+        if t not in self.at or self.at[t].slack > slack:
+            start, step = self._start(t)
+            self.at[t] = self._minimise((start,), rows, step, slack)
+        return self.at[t]
+
+    def _start(self, t: float) -> tuple[Lagrangian, float]:
+        """Where to look for the multiplier, and in what steps."""
+        if t in self.at:
+            return self.at[t].at, 1.01
+        known = self.at if len(self.at) > 2 else self.guesses
+        if not known:
+            return self.best.lagrangian._replace(held=t), 8.0
+        places = np.array(sorted(known))
+        near = [known[place].at for place in places.tolist()]
+        m = np.interp(t, places, [each.multiplier for each in near])
+        goal = np.interp(t, places, [each.goal for each in near])
+        return Lagrangian(t, float(m), float(goal)), 1.1
+
+    def _by_chord(self, left: _Cut, right: _Cut) -> float:
         """Bound the difference where the second mean lies between two values: a multiplier each."""
-        for t in (a, b):
-            if t not in self.at:
-                self.at[t] = self._minimise((t,))
-        (left, m_left), (right, m_right) = self.at[a], self.at[b]
-        return max(left, right) + max(m_left - m_right, 0.0) * (b - a) / 4 * self.most_mass
+        gap = max(left.at.multiplier - right.at.multiplier, 0.0)
+        length = right.at.held - left.at.held
+        return max(left.value, right.value) + gap * length / 4 * self.most_mass
 
     def _split(self, left: float, right: float) -> list[tuple[float, float]]:
         """Cut near the best point known, so that what is far from it is closed at once."""
@@ -158,70 +228,91 @@ class _Search:
 
     def _range_of_second(self) -> tuple[float, float]:
         ends = []
-        for sign in (-1.0, 1.0):
-            point = self.best
+        for sign, guess in zip((-1.0, 1.0), self._guessed_range(), strict=True):
+            point, mean = self.best, guess
             for _ in range(_MOST_STEPS):
-                mean = point.means[1]
-                moved = self._point(sign * self.second * (self.y - mean) > 0)
-                if sign * (moved.means[1] - mean) <= 0:
+                moved = self._corner(np.array([0.0, 0.0, sign, -sign * mean]))
+                if sign * (moved.means[1] - point.means[1]) <= 0:
                     break
-                point = moved
+                point, mean = moved, moved.means[1]
             self._keep(point)
             ends.append(point.means[1])
         return ends[0], ends[1]
 
-    def _minimise(self, ends: tuple[float, ...]) -> tuple[float, float]:
+    def _guessed_range(self) -> tuple[float, float]:
+        mean = self.best.means[1]
+        return min(self.guesses, default=mean), max(self.guesses, default=mean)
+
+    def _climb(self) -> None:
+        """Start where a sample has its maximum, and take the best corner nearby."""
+        if not self.guesses:
+            return
+        at = max(self.guesses.values(), key=lambda cut: cut.point.value).point.lagrangian
+        for _ in range(_CLIMB):
+            self._keep(self._corner(at.plane))
+            at = self.best.lagrangian
+
+    def _minimise(
+        self,
+        starts: tuple[Lagrangian, ...],
+        rows: CornerSums,
+        step: float,
+        slack: float,
+    ) -> _Cut:
         """An upper bound of the difference where the second mean lies at or between values.
 
-        The largest of convex functions of the multiplier, minimised by tangents.
-
-        Returns:
-            The bound, and the multiplier that gives it; any multiplier gives a valid bound.
+        The largest of convex functions of the multiplier, minimised by tangents; any multiplier
+        gives a valid bound.
         """
-        start = float(self.best.sums[1] / self.best.sums[3])
-        left: _Cut | None = None
-        right: _Cut | None = None
-        lowest, m = (np.inf, start), start
-        for _ in range(_MOST_CUTS):
-            cut = max((self._dual(t, m) for t in ends), key=lambda found: found.value)
-            lowest = min(lowest, (cut.value, m))
+        scale = self.best.lagrangian.multiplier
+        near = list(starts)
+        m = max(sum(at.multiplier for at in starts) / len(starts), scale / _LARGEST)
+        left = right = lowest = None
+        for number in range(_MOST_CUTS):
+            cuts = [self._dual(at._replace(multiplier=m), rows, slack) for at in near]
+            near = [each.at for each in cuts]
+            cut = max(cuts, key=lambda found: found.value)
+            lowest = cut if lowest is None or cut.value < lowest.value else lowest
             if cut.slope < 0:
                 left = cut
             else:
                 right = cut
-            if cut.slope == 0 or m == 0 or m >= _LARGEST * start:
+            if cut.slope == 0 or m == 0 or m >= _LARGEST * scale or cut.value <= self.best.value:
                 break
             if left is not None and right is not None:
                 self._mix(left.point, right.point)
-                m, below = _meet(left, right)
-                if lowest[0] - below <= 0.1 * self.tolerance or not (
-                    left.multiplier < m < right.multiplier
+                m, below = _meet(left, right, is_smooth=number % 2 == 1)
+                if lowest.value - below <= slack or not (
+                    left.at.multiplier < m < right.at.multiplier
                 ):
                     break
-            elif left is None:
-                m = m / 8 if m > start / _LARGEST else 0.0
             else:
-                m = 8 * m
-        return lowest
+                m = m * step if right is None else m / step if m > scale / _LARGEST else 0.0
+                step = min(step**3, 8.0)
+        assert lowest is not None
+        # a part that ends below the best is closed, or cut on its other side
+        return lowest._replace(slack=0.0 if lowest.value <= self.best.value else slack)
 
-    def _dual(self, t: float, m: float) -> "_Cut":
+    def _dual(self, at: Lagrangian, rows: CornerSums, slack: float) -> _Cut:
         """The largest ``first mean - m (second_y - t second) / first - t`` over the box."""
-        away = m * self.second * (self.y - t)
-        goal, point = -np.inf, self.best
+        t, m, goal = at
         for _ in range(_MOST_STEPS):
-            sums = point.sums
+            at = Lagrangian(t, m, goal)
+            sums = rows.at(at)
             reached = float((sums[0] - m * (sums[2] - t * sums[3])) / sums[1])
-            if reached <= goal:
+            mass = self._masses[0] if reached > goal else self._masses[1]
+            above = goal + (reached - goal) * float(sums[1]) / mass
+            if above - reached <= 0.1 * slack or max(above, reached) - t <= self.best.value:
                 break
             goal = reached
-            point = self._point(self.first * (self.y - goal) > away)
-        slope = -float((point.sums[2] - t * point.sums[3]) / point.sums[1])
+        plane = at.plane
+        point = _Point(sums, plane, plane)
         self._keep(point)
-        return _Cut(goal - t, slope, m, point)
+        slope = -float((sums[2] - t * sums[3]) / sums[1])
+        return _Cut(max(above, reached) - t, slope, Lagrangian(t, m, reached), point)
 
-    def _point(self, high: NDArray[np.bool_]) -> _Point:
-        shown = high.astype(float)
-        return _Point(self._floor + self._gains @ shown, self.least + self._gain * shown)
+    def _corner(self, plane: Array) -> _Point:
+        return _Point(self._rows.above(plane), plane, plane)
 
     def _keep(self, point: _Point) -> None:
         if point.value > self.best.value:
@@ -238,23 +329,23 @@ class _Search:
         slope = d[3] - ratio * d[1]
         share = (ratio * p[1] - p[3]) / slope if slope else -1.0
         if 0 < share < 1:
-            weights = one.weights + share * (other.weights - one.weights)
-            self._keep(_Point(p + share * d, weights))
+            self._keep(_Point(p + share * d, one.plane, other.plane, float(share)))
+
+    def _weights(self) -> Array:
+        one, other = (plane @ self._rows.rows > 0 for plane in (self.best.plane, self.best.other))
+        share = self.best.share
+        return np.asarray(self.least + self._gain * ((1 - share) * one + share * other))
 
 
-class _Cut(NamedTuple):
-    """A tangent of the bound: its value and slope at a multiplier, and who attains it."""
+def _meet(left: _Cut, right: _Cut, *, is_smooth: bool) -> tuple[float, float]:
+    """Where two tangents meet, and how high; or where the slope is zero, if it is about linear.
 
-    value: float
-    slope: float
-    multiplier: float
-    point: _Point
-
-
-def _meet(left: _Cut, right: _Cut) -> tuple[float, float]:
-    """Where two tangents meet, and how high; kept off the ends, so that the bracket shrinks."""
-    gap = right.multiplier - left.multiplier
+    Kept off the ends, so that the bracket shrinks.
+    """
+    gap = right.at.multiplier - left.at.multiplier
     at = (right.value - left.value - right.slope * gap) / (left.slope - right.slope)
     value = left.value + left.slope * at
+    if is_smooth:
+        at = gap * left.slope / (left.slope - right.slope)
     at = min(max(at, 1e-3 * gap), (1 - 1e-3) * gap)
-    return left.multiplier + at, float(value)
+    return left.at.multiplier + at, float(value)

@@ -12,9 +12,8 @@ import numpy as np
 
 from causalppl.bounds.bounds import Bounds
 from causalppl.bounds.confounded_log import ConfoundedLog, read_log
-from causalppl.bounds.extremes import Sum
 from causalppl.bounds.sensitivity_rows import read_codes
-from causalppl.bounds.weight_box import WeightBox
+from causalppl.bounds.stratified_box import StratifiedBox
 from causalppl.data.column import listed
 from causalppl.exceptions import DataError
 
@@ -191,16 +190,16 @@ def msm_stratified(
     codes, values = read_codes("strata", strata)
     if len(codes) != len(log.y):
         raise DataError(f"strata has {len(codes)} values and y {len(log.y)}; expected one a row")
-    weight = log.fixed + log.free
-    known = {
-        value: float(weight[codes == code].sum() / weight.sum())
-        for code, value in enumerate(values)
-    }
-    known = known if shares is None else _checked_shares(shares)
     _check_range(log, outcome_range)
-    rows = {value: np.flatnonzero(codes == code) for code, value in enumerate(values)}
-    seen = {v: rows[v] for v in known if v in rows and weight[rows[v]].any()}
-    lacking = {value: share for value, share in known.items() if value not in seen and share}
+    totals = np.bincount(codes, log.fixed + log.free, len(values))
+    known = None if shares is None else _checked_shares(shares)
+    counted = totals / totals.sum()
+    if known is not None:
+        counted = np.array([known.get(value, 0.0) for value in values])
+    is_seen = totals > 0
+    if known is not None:
+        is_seen &= np.fromiter((value in known for value in values), bool, len(values))
+    lacking = _lacking(known or {}, {v for v, seen in zip(values, is_seen, strict=True) if seen})
     if lacking and outcome_range is None:
         raise DataError(
             f"the stratum {next(iter(lacking))!r} has a share of {lacking[next(iter(lacking))]:g} "
@@ -208,12 +207,9 @@ def msm_stratified(
         )
     low, high = outcome_range or (0.0, 0.0)
     empty = sum(lacking.values())
-    found = Sum(
-        tuple(WeightBox(log.y[r], log.fixed[r], log.free[r]) for r in seen.values()),
-        tuple(known[value] for value in seen),
-        tuple(seen.values()),
-        len(log.y),
-        (empty * low, empty * high),
+    groups = np.where(is_seen, np.cumsum(is_seen) - 1, -1)[codes]
+    found = StratifiedBox(
+        log.y, log.fixed, log.free, groups, counted[is_seen], (empty * low, empty * high)
     )
     return log.bounds(
         found,
@@ -221,10 +217,15 @@ def msm_stratified(
         odds_ratio,
         num_draws,
         seed,
-        groups=tuple(seen.values()),
+        groups=groups,
         **_counting(log, outcome_range),
-        notes=_notes(known, lacking, set(values) - set(known)),
+        notes=_notes(lacking, set() if known is None else set(values) - set(known)),
     )
+
+
+def _lacking(known: Mapping[Any, float], seen: set[Any]) -> dict[Any, float]:
+    """Strata of the target without rows, and their shares."""
+    return {value: share for value, share in known.items() if share and value not in seen}
 
 
 def _counting(log: ConfoundedLog, span: tuple[float, float] | None = None) -> dict[str, Any]:
@@ -255,7 +256,7 @@ def _check_range(log: ConfoundedLog, outcome_range: tuple[float, float] | None) 
         )
 
 
-def _notes(known: Mapping[Any, float], lacking: Mapping[Any, float], others: set[Any]) -> Any:
+def _notes(lacking: Mapping[Any, float], others: set[Any]) -> Any:
     found = []
     if lacking:
         found.append(

@@ -135,6 +135,9 @@ class _Steps:
         ]
         return np.asarray(sum(parts, np.zeros(2)))
 
+    def slack(self, odds_ratio: float) -> float:
+        return 0.0
+
     def counted(self, counts: Array) -> "_Steps":
         return _Steps(
             self.y, self.odds, self.targets, self.counts * counts, self.shares, self.is_memoryless

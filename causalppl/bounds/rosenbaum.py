@@ -10,6 +10,7 @@ from scipy.special import bdtrc, ndtr, ndtri
 
 from causalppl.bounds.bounds import Bounds
 from causalppl.bounds.sensitivity_rows import read_odds_ratio, read_rows
+from causalppl.bounds.walsh_averages import walsh_quantiles
 from causalppl.exceptions import DataError
 
 __all__ = ["MatchedPairs"]
@@ -181,11 +182,12 @@ class MatchedPairs:
 
     def _shifts(self, query: str, method: str, ratio: float, low: float, high: float) -> Bounds:
         """Quantiles of the averages of two differences."""
+        least, most = walsh_quantiles(self.differences, (low, high))
         return Bounds(
             query,
             f"{method} at odds ratio {ratio:g}",
-            np.array(_walsh_quantile(self.differences, low)),
-            np.array(_walsh_quantile(self.differences, high)),
+            np.array(least),
+            np.array(most),
             assumptions=("the effect is the same in every pair", "pairs are as for the p-value"),
             diagnostics={"pairs": len(self.differences)},
         )
@@ -204,12 +206,22 @@ class MatchedPairs:
         if self.test == "sign":
             wins = int((moved > 0).sum())
             return 1.0 if wins == 0 else float(bdtrc(wins - 1, len(moved), chance))
-        ranks = _doubled_ranks(differences)[differences != 0]
+        ranks = self._ranks
         seen = int(ranks[moved > 0].sum())
         if self.is_exact:
             return _exact_tail(ranks, seen, chance)
-        deviation = np.sqrt(chance * (1 - chance) * float(ranks @ ranks))
+        deviation = np.sqrt(chance * (1 - chance) * self._squared_ranks)
         return float(ndtr((chance * ranks.sum() - seen) / deviation))
+
+    @cached_property
+    def _ranks(self) -> NDArray[np.int64]:
+        """Twice the ranks of the differences that are not zero."""
+        return _doubled_ranks(self.differences)[self.differences != 0]
+
+    @cached_property
+    def _squared_ranks(self) -> float:
+        ranks = self._ranks.astype(float)
+        return float(ranks @ ranks)
 
 
 def _check_level(level: float) -> None:
@@ -238,42 +250,3 @@ def _exact_tail(ranks: NDArray[np.int64], seen: int, chance: float) -> float:
         law[rank : rank + filled] += moved
         filled += int(rank)
     return min(float(law[seen:].sum()), 1.0)
-
-
-def _walsh_quantile(differences: Array, share: float) -> float:
-    """The value with a given share of the averages of two differences below it.
-
-    Where the share falls between two averages, their midpoint.
-    """
-    ordered = np.sort(differences)
-    n = len(ordered)
-    wanted = share * n * (n + 1) / 2
-    place = round(wanted)
-    if abs(wanted - place) > 1e-9 * max(wanted, 1):
-        return _walsh_at(ordered, int(np.floor(wanted)))
-    low = _walsh_at(ordered, max(place - 1, 0))
-    return (low + _walsh_at(ordered, min(place, n * (n + 1) // 2 - 1))) / 2
-
-
-def _walsh_at(ordered: Array, place: int) -> float:
-    """The average at a place of the order, from 0; found by halving the range of values."""
-    if len(ordered) <= 2_000:
-        i, j = np.triu_indices(len(ordered))
-        averages = (ordered[i] + ordered[j]) / 2
-        return float(np.partition(averages, place)[place])
-    low, high = float(ordered[0]), float(ordered[-1])
-    while True:
-        middle = (low + high) / 2
-        if not low < middle < high:
-            return high if _num_at_most(ordered, low) <= place else low
-        if _num_at_most(ordered, middle) > place:
-            high = middle
-        else:
-            low = middle
-
-
-def _num_at_most(ordered: Array, value: float) -> int:
-    """How many averages of two differences (of one with itself too) are at most a value."""
-    partners = np.searchsorted(ordered, 2 * value - ordered, side="right")
-    alone = int(np.searchsorted(ordered, value, side="right"))
-    return (int(partners.sum()) + alone) // 2

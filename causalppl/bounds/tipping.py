@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from causalppl.bounds.bounds import Bounds
 from causalppl.bounds.confounded_log import read_log
+from causalppl.bounds.difference import LARGEST
 from causalppl.exceptions import DataError
 
 __all__ = ["TippingPoint", "msm_tipping_point", "tipping_point"]
@@ -125,7 +126,8 @@ def msm_tipping_point(
     """Find the odds ratio at which Tan's model no longer excludes a reference value.
 
     For a mean or a policy's value the ratio solves a quadratic equation, whose terms are found in
-    one pass over the rows; for a contrast without common rows two of these are made to meet.
+    one pass over the rows; for a contrast without common rows two of these are made to meet, and
+    with common rows the end that must move is followed up to an odds ratio of 1e6.
 
     Args:
         y: The outcome of each row.
@@ -155,10 +157,10 @@ def msm_tipping_point(
         box = read_log(y, propensities, weights, **given).box(*given)
         return TippingPoint(box.reaching(reference), reference, (box.centre, box.centre))
     difference = read_log(y, propensities, weights, on=on, off=off).difference()
-    if not difference.is_disjoint:
-        return tipping_point(difference.ends, reference)
     start = difference.ends(1.0)
-    return TippingPoint(difference.reaching(reference), reference, start)
+    largest = math.inf if difference.is_disjoint else LARGEST
+    found = difference.reaching(reference)
+    return TippingPoint(found, reference, start, math.inf if math.isfinite(found) else largest)
 
 
 def _check_reference(reference: float) -> None:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from causalppl.exceptions import DataError
 
-__all__ = ["Overlap", "WeightBox"]
+__all__ = ["FEWEST", "Overlap", "WeightBox"]
 
 Array: TypeAlias = NDArray[np.float64]
-_FEWEST = 10.0  # effective rows, from which equal outcomes tell of others
+FEWEST = 10.0  # effective rows, from which equal outcomes tell of others
 _MOST_STEPS = 100  # each lands on another piece; in practice 3 to 6
 
 
@@ -156,7 +156,7 @@ class WeightBox:
         if np.ptp(self.y[used]) > 0:
             return np.zeros(2)
         size = self.overlap(repeats).ess
-        if size < _FEWEST or span[0] == span[1]:
+        if size < FEWEST or span[0] == span[1]:
             return np.full(2, np.inf)
         more = [2 * float(part.sum()) / size for part in (self.fixed, self.free)]
         found = np.empty(2)
@@ -168,6 +168,10 @@ class WeightBox:
             )
             found[side] = abs(added.ends(odds_ratio)[side] - self.ends(odds_ratio)[side])
         return found
+
+    def slack(self, odds_ratio: float) -> float:
+        """None: the ends are solved for."""
+        return 0.0
 
     def counted(self, counts: Array) -> "WeightBox":
         """The same rows, each as often as it was drawn."""
