@@ -81,7 +81,7 @@ from causalppl.bounds.per_step_sensitivity import msm_per_step
 from causalppl.bounds.pivotality import Pivotality, pivotality
 from causalppl.bounds.quantile_balancing import sharp_effect, sharp_mean, sharp_policy_value
 from causalppl.bounds.rosenbaum import MatchedPairs
-from causalppl.bounds.tail_models import Learners
+from causalppl.bounds.tail_learners import Learners
 from causalppl.bounds.tipping import TippingPoint, msm_tipping_point, tipping_point
 
 __all__ = [

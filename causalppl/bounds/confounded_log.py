@@ -86,13 +86,21 @@ class ConfoundedLog:
         )
 
 
-def read_log(y: Any, propensities: Any, weights: Any = None, **targets: Any) -> ConfoundedLog:
+def read_log(
+    y: Any,
+    propensities: Any,
+    weights: Any = None,
+    *,
+    sampling_weights: bool = False,
+    **targets: Any,
+) -> ConfoundedLog:
     """Read and check the columns of a log.
 
     Args:
         y: Outcomes.
         propensities: The recorded chances of the actions taken.
         weights: How often each row counts; None: once.
+        sampling_weights: Whether whole weights, too, are sampling weights.
         targets: Name to the chances of the actions taken under a policy.
 
     Raises:
@@ -107,6 +115,6 @@ def read_log(y: Any, propensities: Any, weights: Any = None, **targets: Any) -> 
             f"{empty[0]} is 0 in all {len(odds):,} rows: the log has no action of that policy or "
             "arm; expected some, nothing bounds its value"
         )
-    counts = read_row_weights(weights, len(odds))
+    counts = read_row_weights(weights, len(odds), are_sampling=sampling_weights)
     fixed = np.ones(len(odds)) if counts is None else counts
     return ConfoundedLog(found["y"], fixed, odds if counts is None else odds * counts, shares)

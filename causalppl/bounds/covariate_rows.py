@@ -6,8 +6,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from causalppl.bounds.cell_models import CellModels
+from causalppl.bounds.learned_models import LearnedModels
 from causalppl.bounds.sensitivity_rows import read_codes, read_row_weights, read_rows
-from causalppl.bounds.tail_models import CellModels, LearnedModels, Learners, TailModels
+from causalppl.bounds.tail_learners import Learners
+from causalppl.bounds.tail_models import TailModels
 from causalppl.data import Table
 from causalppl.exceptions import DataError
 from causalppl.seeding import checked_seed
@@ -49,10 +52,8 @@ class CovariateRows:
             DataError: They cannot be used.
         """
         found = read_rows(y=y)["y"]
-        codes, arms = read_codes("arm", arm)
+        codes, arms = read_codes("arm", arm, len(found))
         matrix = _matrix(covariates, len(found))
-        if len(codes) != len(found):
-            raise DataError(f"arm has {len(codes)} values and y {len(found)}; expected one a row")
         if len(arms) < 2:
             raise DataError(f"arm is {arms[0]!r} in all rows; expected two arms or more")
         weight = read_row_weights(weights, len(found))

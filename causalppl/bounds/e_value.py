@@ -3,9 +3,9 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import TypeAlias
 
+from causalppl.bounds.numbers_read import read_number
 from causalppl.exceptions import DataError
 
 __all__ = ["EValue"]
@@ -46,11 +46,10 @@ class EValue:
     is_approximate: bool = False
 
     def __post_init__(self) -> None:
-        values = (self.ratio, self.null, *(self.interval or ()))
-        if not all(isinstance(v, Real) and math.isfinite(v) and float(v) > 0 for v in values):
-            raise DataError(
-                f"the ratios are {', '.join(map(repr, values))}; expected positive numbers"
-            )
+        for name, value in (("the ratio", self.ratio), ("null", self.null)):
+            _read_positive(name, value)
+        for end in self.interval or ():
+            _read_positive("an end of the interval", end)
         if self.interval and not self.interval[0] <= self.ratio <= self.interval[1]:
             raise DataError(
                 f"the interval {self.interval} does not hold the estimate {self.ratio:g}; expected "
@@ -141,11 +140,9 @@ class EValue:
             >>> round(EValue.from_mean_difference(0.5, error=0.1).limit, 2)
             1.97
         """
-        if not (math.isfinite(deviation) and deviation > 0) or (error is not None and error < 0):
-            raise DataError(
-                f"deviation is {deviation!r} and error {error!r}; expected a positive standard "
-                "deviation, and an error from 0"
-            )
+        _read_positive("deviation", deviation)
+        if error is not None:
+            read_number("error", error, "a number from 0", is_valid=lambda found: found >= 0)
         ends = None if error is None else (estimate - 1.96 * error, estimate + 1.96 * error)
         return _converted(
             estimate, ends, null, lambda value: math.exp(_MEAN_TO_LOG_RATIO * value / deviation)
@@ -182,10 +179,12 @@ class EValue:
             >>> EValue.from_risk_ratio(2.0).explains(3.5, 3.5)
             True
         """
-        if not (treatment >= 1 and outcome >= 1):
-            raise DataError(
-                f"the risk ratios are {treatment!r} and {outcome!r}; expected them from 1: "
-                "take the inverse of a smaller one"
+        for name, ratio in (("treatment", treatment), ("outcome", outcome)):
+            read_number(
+                f"the risk ratio of {name}",
+                ratio,
+                "a number from 1: take the inverse of a smaller one",
+                is_valid=lambda found: found >= 1,
             )
         moved = treatment * outcome / (treatment + outcome - 1)
         ratio = self.ratio / self.null
@@ -202,6 +201,10 @@ class EValue:
             f"{self.point:.2f} each, beyond all that is adjusted for, could move the risk ratio of "
             f"{self.ratio:.3g} to {self.null:.3g}{scale}; a weaker one could not{told}."
         )
+
+
+def _read_positive(name: str, value: float) -> float:
+    return read_number(name, value, "positive numbers", is_valid=lambda found: found > 0)
 
 
 def _e_value(ratio: float) -> float:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.bounds.bounds import Bounds
+from causalppl.bounds.numbers_read import read_odds_ratios
 from causalppl.bounds.resampling import Resampling
-from causalppl.bounds.sensitivity_rows import read_odds_ratios
 from causalppl.bounds.weight_box import Overlap
 from causalppl.estimation.row_weights import are_whole
 from causalppl.estimation.settings import check_count

@@ -12,6 +12,7 @@ import numpy as np
 
 from causalppl.bounds.bounds import Bounds
 from causalppl.bounds.confounded_log import ConfoundedLog, read_log
+from causalppl.bounds.numbers_read import check_span
 from causalppl.bounds.sensitivity_rows import read_codes
 from causalppl.bounds.stratified_box import StratifiedBox
 from causalppl.data.column import listed
@@ -26,6 +27,7 @@ def msm_mean(
     odds_ratio: Any,
     *,
     weights: Any = None,
+    sampling_weights: bool = False,
     num_draws: int = 0,
     seed: int | None = None,
 ) -> Bounds:
@@ -36,6 +38,8 @@ def msm_mean(
         propensities: The recorded chance of being seen, each between 0 and 1.
         odds_ratio: From 1; several become an axis of the answer.
         weights: How often each row counts: whole numbers are equal rows, others sampling weights.
+        sampling_weights: Take weights for sampling weights even if all are whole numbers, as where
+            a row of a survey stands for 1,200 people.
         num_draws: How often to draw the rows anew (at least 20), so that the interval allows for
             sampling error by quantiles; 0: standard errors of the ends.
         seed: Seed of these draws.
@@ -61,7 +65,7 @@ def msm_mean(
         >>> msm_mean([0, 1, 1], [0.5, 0.5, 0.5], 2.0)
         Bounds(mean in [0.5, 0.8], by marginal sensitivity model at odds ratio 2)
     """
-    log = read_log(y, propensities, weights)
+    log = read_log(y, propensities, weights, sampling_weights=sampling_weights)
     return log.bounds(log.box(), "mean", odds_ratio, num_draws, seed, **_counting(log))
 
 
@@ -72,6 +76,7 @@ def msm_policy_value(
     odds_ratio: Any,
     *,
     weights: Any = None,
+    sampling_weights: bool = False,
     num_draws: int = 0,
     seed: int | None = None,
 ) -> Bounds:
@@ -83,6 +88,8 @@ def msm_policy_value(
         targets: The policy's chance of the action taken, from 0 to 1.
         odds_ratio: From 1; several become an axis of the answer.
         weights: How often each row counts: whole numbers are equal rows, others sampling weights.
+        sampling_weights: Take weights for sampling weights even if all are whole numbers, as where
+            a row of a survey stands for 1,200 people.
         num_draws: See `msm_mean`, as for the rest.
         seed: Seed of these draws.
 
@@ -96,7 +103,7 @@ def msm_policy_value(
         >>> msm_policy_value([0, 1], [0.5, 0.5], [0.25, 0.75], 1.0)
         Bounds(policy value in [0.75, 0.75], by marginal sensitivity model at odds ratio 1)
     """
-    log = read_log(y, propensities, weights, targets=targets)
+    log = read_log(y, propensities, weights, sampling_weights=sampling_weights, targets=targets)
     return log.bounds(
         log.box("targets"), "policy value", odds_ratio, num_draws, seed, **_counting(log)
     )
@@ -110,6 +117,7 @@ def msm_contribution(
     odds_ratio: Any,
     *,
     weights: Any = None,
+    sampling_weights: bool = False,
     num_draws: int = 0,
     seed: int | None = None,
 ) -> Bounds:
@@ -126,6 +134,8 @@ def msm_contribution(
         off: The second policy's.
         odds_ratio: From 1; several become an axis of the answer.
         weights: How often each row counts: whole numbers are equal rows, others sampling weights.
+        sampling_weights: Take weights for sampling weights even if all are whole numbers, as where
+            a row of a survey stands for 1,200 people.
         num_draws: See `msm_mean`, as for the rest.
         seed: Seed of these draws.
 
@@ -139,7 +149,7 @@ def msm_contribution(
         >>> float(msm_contribution(y, half, [1, 1, 0, 0], [1, 1, 0, 0], 1.5).width)
         0.0
     """
-    log = read_log(y, propensities, weights, on=on, off=off)
+    log = read_log(y, propensities, weights, sampling_weights=sampling_weights, on=on, off=off)
     return log.bounds(
         log.difference(), "contribution", odds_ratio, num_draws, seed, **_counting(log)
     )
@@ -154,6 +164,7 @@ def msm_stratified(
     shares: Mapping[Any, float] | None = None,
     outcome_range: tuple[float, float] | None = None,
     weights: Any = None,
+    sampling_weights: bool = False,
     num_draws: int = 0,
     seed: int | None = None,
 ) -> Bounds:
@@ -172,6 +183,8 @@ def msm_stratified(
         outcome_range: The smallest and the largest outcome that can be. A stratum without rows
             then counts with this whole range: it is neither 0 nor left out.
         weights: How often each row counts: whole numbers are equal rows, others sampling weights.
+        sampling_weights: Take weights for sampling weights even if all are whole numbers, as where
+            a row of a survey stands for 1,200 people.
         num_draws: See `msm_mean`; rows are drawn anew within their stratum.
         seed: Seed of these draws.
 
@@ -186,11 +199,9 @@ def msm_stratified(
         >>> found
         Bounds(mean over strata in [0.25, 0.75], by marginal sensitivity model at odds ratio 1)
     """
-    log = read_log(y, propensities, weights)
-    codes, values = read_codes("strata", strata)
-    if len(codes) != len(log.y):
-        raise DataError(f"strata has {len(codes)} values and y {len(log.y)}; expected one a row")
-    _check_range(log, outcome_range)
+    log = read_log(y, propensities, weights, sampling_weights=sampling_weights)
+    codes, values = read_codes("strata", strata, len(log.y))
+    check_span((float(log.y.min()), float(log.y.max())), outcome_range)
     totals = np.bincount(codes, log.fixed + log.free, len(values))
     known = None if shares is None else _checked_shares(shares)
     counted = totals / totals.sum()
@@ -243,17 +254,6 @@ def _checked_shares(shares: Mapping[Any, float]) -> dict[Any, float]:
             "expected the share of each stratum in the target population, summing to 1"
         )
     return found
-
-
-def _check_range(log: ConfoundedLog, outcome_range: tuple[float, float] | None) -> None:
-    if outcome_range is None:
-        return
-    low, high = outcome_range
-    if not low <= log.y.min() <= log.y.max() <= high:
-        raise DataError(
-            f"outcomes go from {log.y.min():g} to {log.y.max():g}; expected them within "
-            f"outcome_range, {low:g} to {high:g}"
-        )
 
 
 def _notes(lacking: Mapping[Any, float], others: set[Any]) -> Any:

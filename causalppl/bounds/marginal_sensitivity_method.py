@@ -7,12 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.bounds.bounds import Bounds
+from causalppl.bounds.cell_models import CellModels
 from causalppl.bounds.covariate_rows import find_cells
+from causalppl.bounds.learned_models import LearnedModels
 from causalppl.bounds.method import OBSERVED, BoundMethod, BoundProblem
-from causalppl.bounds.quantile_balancing import (
+from causalppl.bounds.numbers_read import read_odds_ratio
+from causalppl.bounds.sharp_bounds import SharpBounds
+from causalppl.bounds.sharp_ends import (
     ASSUMED,
     Ends,
-    SharpBounds,
     combined,
     sharp_ends,
     standard_errors,
@@ -20,8 +23,8 @@ from causalppl.bounds.quantile_balancing import (
     told_of_unseen,
     unseen_error,
 )
-from causalppl.bounds.sensitivity_rows import read_odds_ratio
-from causalppl.bounds.tail_models import CellModels, LearnedModels, Learners, TailModels
+from causalppl.bounds.tail_learners import Learners
+from causalppl.bounds.tail_models import TailModels
 from causalppl.bounds.weight_box import WeightBox
 from causalppl.data import Factor, Table
 from causalppl.estimation.adjustment_design import AdjustmentDesign

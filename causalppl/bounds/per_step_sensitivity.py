@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from causalppl.bounds.bounds import Bounds
 from causalppl.bounds.confounded_log import ConfoundedLog, read_log
+from causalppl.bounds.numbers_read import read_number
 from causalppl.bounds.weight_box import Overlap, WeightBox
 from causalppl.exceptions import DataError
 
@@ -28,6 +29,7 @@ def msm_per_step(
     discount: float = 1.0,
     is_memoryless: bool = False,
     weights: Any = None,
+    sampling_weights: bool = False,
     num_draws: int = 0,
     seed: int | None = None,
 ) -> Bounds:
@@ -49,6 +51,7 @@ def msm_per_step(
             its own weight only, and the interval is narrower; too narrow if that is wrong.
         weights: How often each episode counts: whole numbers are equal episodes, others sampling
             weights.
+        sampling_weights: Take weights for sampling weights even if all are whole numbers.
         num_draws: See `msm_mean`, as for the rest; episodes are drawn anew.
         seed: Seed of these draws.
 
@@ -67,10 +70,11 @@ def msm_per_step(
         >>> round(float(msm_per_step(*steps, 2.0, is_memoryless=True).width), 3)
         0.6
     """
-    logs = _read_steps(rewards, propensities, targets, weights)
-    if isinstance(discount, bool) or not 0 <= discount <= 1:
-        raise DataError(f"discount is {discount!r}; expected a number from 0 to 1, such as 0.99")
-    shares = tuple(float(discount) ** number for number in range(len(logs)))
+    logs = _read_steps(rewards, propensities, targets, weights, are_sampling=sampling_weights)
+    discount = read_number(
+        "discount", discount, "a number from 0 to 1, such as 0.99", is_valid=lambda d: 0 <= d <= 1
+    )
+    shares = tuple(discount**number for number in range(len(logs)))
     ones = np.ones(len(logs[0].y))
     found = _Steps(
         tuple(log.y for log in logs),
@@ -182,7 +186,12 @@ class _Range(WeightBox):
 
 
 def _read_steps(
-    rewards: Sequence[Any], propensities: Sequence[Any], targets: Sequence[Any] | None, weights: Any
+    rewards: Sequence[Any],
+    propensities: Sequence[Any],
+    targets: Sequence[Any] | None,
+    weights: Any,
+    *,
+    are_sampling: bool,
 ) -> list[ConfoundedLog]:
     steps = {"rewards": len(rewards), "propensities": len(propensities)}
     steps |= {} if targets is None else {"targets": len(targets)}
@@ -193,7 +202,8 @@ def _read_steps(
     for number in range(len(rewards)):
         extra = {} if targets is None else {"targets": targets[number]}
         try:
-            found.append(read_log(rewards[number], propensities[number], weights, **extra))
+            columns = rewards[number], propensities[number], weights
+            found.append(read_log(*columns, sampling_weights=are_sampling, **extra))
         except DataError as error:
             raise DataError(f"step {number}: {error}") from None
         if len(found[number].y) != len(found[0].y):

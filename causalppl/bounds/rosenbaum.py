@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy.special import bdtrc, ndtr, ndtri
 
 from causalppl.bounds.bounds import Bounds
-from causalppl.bounds.sensitivity_rows import read_odds_ratio, read_rows
+from causalppl.bounds.numbers_read import read_level, read_odds_ratio
+from causalppl.bounds.sensitivity_rows import read_rows
 from causalppl.bounds.walsh_averages import walsh_quantiles
 from causalppl.exceptions import DataError
 
@@ -120,7 +121,7 @@ class MatchedPairs:
             >>> MatchedPairs([1, -1, 2, -2]).tipping_point()
             1.0
         """
-        _check_level(level)
+        read_level("the level", level)
         if self._p_value(1.0) > level:
             return 1.0
         from scipy.optimize import brentq
@@ -171,7 +172,7 @@ class MatchedPairs:
             (True, True)
         """
         ratio = read_odds_ratio(odds_ratio)
-        _check_level(1 - prob)
+        prob = 1 - read_level("1 - prob", 1 - prob)
         chance = ratio / (1 + ratio)
         n = len(self.differences)
         deviation = np.sqrt(chance * (1 - chance) * n * (n + 1) * (2 * n + 1) / 6)
@@ -222,11 +223,6 @@ class MatchedPairs:
     def _squared_ranks(self) -> float:
         ranks = self._ranks.astype(float)
         return float(ranks @ ranks)
-
-
-def _check_level(level: float) -> None:
-    if isinstance(level, bool) or not 0 < level < 1:
-        raise DataError(f"the level is {level!r}; expected a number between 0 and 1, such as 0.05")
 
 
 def _doubled_ranks(differences: Array) -> NDArray[np.int64]:

@@ -1,16 +1,16 @@
 """Rows that sensitivity functions are given: columns read, brought to one length, and checked."""
 
 from collections.abc import Iterable, Mapping
-from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from causalppl.bounds.numbers_read import read_odds_ratio
 from causalppl.data import Column
 from causalppl.data.column import listed, shortened
 from causalppl.data.reading import plain_tensor, read_column
-from causalppl.estimation.row_weights import are_whole
+from causalppl.estimation.row_weights import are_whole, fractions
 from causalppl.exceptions import DataError
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "read_codes",
     "read_numbers",
     "read_odds_ratio",
-    "read_odds_ratios",
     "read_propensities",
     "read_row_weights",
     "read_rows",
@@ -103,34 +102,19 @@ def read_propensities(name: str, values: Array) -> Array:
     return values
 
 
-def read_odds_ratio(value: Any) -> float:
-    """Refuse an odds ratio that is no finite number from 1.
+def read_codes(
+    name: str, values: Any, num_rows: int | None = None
+) -> tuple[Codes, tuple[Any, ...]]:
+    """Read a column of labels or numbers: the place of each row's value, and the sorted values.
+
+    Args:
+        name: What the column is.
+        values: The column.
+        num_rows: How many values are expected; None: any number.
 
     Raises:
-        DataError: It is none.
+        DataError: It is no such column, values are missing, or there are more or fewer.
     """
-    value = value.item() if hasattr(value, "item") and np.ndim(value) == 0 else value
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if not is_number or not 1 <= float(value) < np.inf:
-        raise DataError(
-            f"odds_ratio is {shortened(value)}; expected a finite number from 1 (no hidden "
-            "confounding), such as 1.5"
-        )
-    return float(value)
-
-
-def read_odds_ratios(values: Any) -> tuple[tuple[float, ...], bool]:
-    """Read one odds ratio or several; says whether it was one."""
-    if np.ndim(values) == 0:
-        return (read_odds_ratio(values),), True
-    found = tuple(read_odds_ratio(value) for value in np.asarray(values).reshape(-1).tolist())
-    if not found or len(set(found)) < len(found):
-        raise DataError(f"odds_ratio is {shortened(values)}; expected different numbers from 1")
-    return found, False
-
-
-def read_codes(name: str, values: Any) -> tuple[Codes, tuple[Any, ...]]:
-    """Read a column of labels or numbers: the place of each row's value, and the sorted values."""
     if isinstance(values, Column):
         column = values
     else:
@@ -142,6 +126,8 @@ def read_codes(name: str, values: Any) -> tuple[Codes, tuple[Any, ...]]:
     held = column.values.detach().cpu().numpy()
     if held.ndim != 1:
         raise DataError(f"{name} has shape {held.shape}; expected (rows,), one value a row")
+    if num_rows is not None and len(held) != num_rows:
+        raise DataError(f"{name} has {len(held)} values and y {num_rows}; expected one a row")
     seen, codes = np.unique(held, return_inverse=True)
     if column.categories is not None:
         return codes, tuple(column.categories[int(code)] for code in seen)
@@ -149,9 +135,23 @@ def read_codes(name: str, values: Any) -> tuple[Codes, tuple[Any, ...]]:
     return codes, tuple(plain(value) for value in seen)
 
 
-def read_row_weights(weights: Any, num_rows: int) -> Array | None:
-    """Read non-negative weights with a positive sum; None where there are none."""
+def read_row_weights(weights: Any, num_rows: int, *, are_sampling: bool = False) -> Array | None:
+    """Read non-negative weights with a positive sum; None where there are none.
+
+    Args:
+        weights: How often each row counts: whole numbers are equal rows, others sampling weights.
+        num_rows: How many are expected.
+        are_sampling: Whether whole numbers, too, are sampling weights: these are scaled so that
+            none is whole.
+
+    Raises:
+        DataError: They are no such numbers, or there are none to be sampling weights.
+    """
     if weights is None:
+        if are_sampling:
+            raise DataError(
+                "sampling_weights is set without weights; give weights=, or leave it out"
+            )
         return None
     found = read_numbers("weights", weights)
     check_lengths({"weights": found, "the other columns": range(num_rows)})
@@ -159,7 +159,7 @@ def read_row_weights(weights: Any, num_rows: int) -> Array | None:
         raise DataError(
             f"weights go from {found.min():g} to {found.max():g}; expected none below 0, not all 0"
         )
-    return found
+    return fractions(found) if are_sampling else found
 
 
 def row_counts(weights: Array) -> Array:

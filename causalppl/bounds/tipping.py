@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, TypeAlias
 
 from causalppl.bounds.bounds import Bounds
 from causalppl.bounds.confounded_log import read_log
 from causalppl.bounds.difference import LARGEST
+from causalppl.bounds.numbers_read import read_number
 from causalppl.exceptions import DataError
 
 __all__ = ["TippingPoint", "msm_tipping_point", "tipping_point"]
@@ -95,7 +95,7 @@ def tipping_point(
         >>> tipping_point(lambda odds_ratio: (0.1, 0.3), largest=10).is_reached
         False
     """
-    _check_reference(reference)
+    reference = read_number("reference", reference, "a finite number, such as 0")
 
     def away(log_ratio: float) -> float:
         low, high = _ends(bound_at(math.exp(log_ratio)), prob)
@@ -151,7 +151,7 @@ def msm_tipping_point(
     """
     if (on is None) != (off is None) or (on is not None and targets is not None):
         raise DataError("expected targets, or both on and off, or none of the three")
-    _check_reference(reference)
+    reference = read_number("reference", reference, "a finite number, such as 0")
     if on is None:
         given = {} if targets is None else {"targets": targets}
         box = read_log(y, propensities, weights, **given).box(*given)
@@ -161,12 +161,6 @@ def msm_tipping_point(
     largest = math.inf if difference.is_disjoint else LARGEST
     found = difference.reaching(reference)
     return TippingPoint(found, reference, start, math.inf if math.isfinite(found) else largest)
-
-
-def _check_reference(reference: float) -> None:
-    is_number = isinstance(reference, Real) and not isinstance(reference, bool)
-    if not is_number or not math.isfinite(reference):
-        raise DataError(f"reference is {reference!r}; expected a finite number, such as 0")
 
 
 def _ends(found: Any, prob: float | None) -> Ends:

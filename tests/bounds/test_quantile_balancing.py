@@ -10,9 +10,10 @@ from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, QuantileRegressor
 
+from causalppl.bounds.cell_models import CellModels
 from causalppl.bounds.marginal_sensitivity import msm_mean
 from causalppl.bounds.quantile_balancing import sharp_effect, sharp_mean, sharp_policy_value
-from causalppl.bounds.tail_models import CellModels, Learners
+from causalppl.bounds.tail_learners import Learners
 from causalppl.exceptions import DataError
 
 
