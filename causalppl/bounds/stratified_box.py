@@ -50,7 +50,7 @@ class StratifiedBox:
         >>> found = StratifiedBox(
         ...     np.array([0.0, 1.0, 2.0, 4.0]), one, one, np.array([0, 0, 1, 1]), np.full(2, 0.5))
         >>> [round(end, 12) for end in found.ends(2.0)]
-        [1.333333333333, 2.166666666667]
+        [1.5, 2.0]
     """
 
     y: Array
