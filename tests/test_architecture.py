@@ -42,6 +42,8 @@ NEIGHBOURS = {
 LATE_UPWARD_IMPORTS = {
     # scm.fit(data) is how users write it; fitting itself is inference and lives there
     ("programs/scm.py", "causalppl.inference.fit"),
+    # so are model.save(path) and SCM.load(path, program), which write and read how it was fitted
+    ("programs/scm.py", "causalppl.inference.model_files"),
 }
 
 NO_TORCH = ("identification", "queries")

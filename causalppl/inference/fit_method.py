@@ -66,6 +66,11 @@ class FitMethod(ABC):
     """
 
     @property
+    def name(self) -> str:
+        """What sentences call it."""
+        return type(self).__name__
+
+    @property
     def batch_size(self) -> int | None:
         """Rows used in one step; None for all."""
         return None
@@ -106,4 +111,4 @@ class FitRecord:
         ]
         trust = f" ({', '.join(shown)})" if shown else ""
         notes = "".join(f"; {note}" for note in self.notes)
-        return f"Fitted to {self.num_rows:,} rows by {type(self.method).__name__}{trust}{notes}."
+        return f"Fitted to {self.num_rows:,} rows by {self.method.name}{trust}{notes}."

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from causalppl.data.file_header import check_header, file_header
 from causalppl.exceptions import DataError
 from causalppl.inference.laws import FiniteLaw, Law, NormalLaw, PointLaw
 from causalppl.inference.posterior_draws import array_of
@@ -54,14 +55,9 @@ def read_posterior(build: Callable[..., T], path: "str | PathLike[str]") -> T:
             f"{str(path)!r} cannot be read as a posterior ({type(error).__name__}: {error}); "
             "expected a file written by Posterior.save"
         ) from error
-    if not isinstance(header, dict) or header.get("format") != FILE_FORMAT:
-        raise DataError(f"{str(path)!r} is not a posterior; expected one by Posterior.save")
-    if header.get("version") != FILE_VERSION:
-        raise DataError(
-            f"{str(path)!r} has file version {header.get('version')!r}; expected "
-            f"{FILE_VERSION}; it was written by causalppl {header.get('causalppl')!r}, read "
-            "it with that"
-        )
+    check_header(
+        header, path, FILE_FORMAT, FILE_VERSION, what="a posterior", writer="Posterior.save"
+    )
     try:
         return build(**_fields(dataset, header))
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -112,14 +108,10 @@ def _dataset(arrays: Mapping[str, Any], coords: Mapping[str, Any]) -> "xr.Datase
 
 
 def _header(posterior: "Posterior", laws: Mapping[str, Any]) -> dict[str, Any]:
-    from causalppl import __version__
-
     draws = posterior.draws
     categories = {str(name): data.attrs.get("categories") for name, data in draws.data_vars.items()}
     return {
-        "format": FILE_FORMAT,
-        "version": FILE_VERSION,
-        "causalppl": __version__,
+        **file_header(FILE_FORMAT, FILE_VERSION),
         "numpy": np.__version__,
         "torch": str(torch.__version__),
         "variables": [str(name) for name in draws.data_vars],

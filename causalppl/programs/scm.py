@@ -29,6 +29,8 @@ from causalppl.seeding import forked_rng
 from causalppl.typing import Program, Values
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import pandas as pd
 
 
@@ -299,6 +301,62 @@ class SCM:
         from causalppl.inference.fit import fit
 
         return fit(self, data, **options)
+
+    def save(self, path: "str | PathLike[str]", *, with_data: bool = True) -> None:
+        """Write what a fit has learned to a file, which `load` reads without executing it.
+
+        The file holds the draws of the parameters, the values of ``pyro.param`` statements, how
+        they were fitted, and how the program behaves; not the program, which is source code.
+
+        Args:
+            path: The file.
+            with_data: Whether to keep the rows that were fitted to, by which `infer` knows such a
+                row again; without them it takes each row as a new unit.
+
+        Raises:
+            DataError: The model was not fitted, or the file cannot be written.
+
+        Example:
+            >>> import pathlib, pyro, pyro.distributions as dist, tempfile, torch
+            >>> def program(n):
+            ...     mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+            ...     with pyro.plate("units", n):
+            ...         return pyro.sample("Y", dist.Normal(mean, 1.0))
+            >>> model = SCM(program).with_parameters({"mean": torch.tensor([0.1, 0.2])})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     model.save(pathlib.Path(folder, "model.pt"))
+            ...     SCM.load(pathlib.Path(folder, "model.pt"), program).parameters["mean"]
+            tensor([0.1000, 0.2000])
+        """
+        from causalppl.inference.model_files import write_model
+
+        write_model(self, path, with_data=with_data)
+
+    @classmethod
+    def load(
+        cls,
+        path: "str | PathLike[str]",
+        program: "Program | SCM",
+        *,
+        device: "torch.device | str | None" = None,
+    ) -> "SCM":
+        """Read a model that `save` wrote: it answers as the one that was saved.
+
+        Args:
+            path: The file.
+            program: The program that was fitted; or a model of it, where its couplings are of
+                types of your own.
+            device: Where the tensors go; None: where they were.
+
+        Raises:
+            DataError: There is no such file, or it is none of `save`, of another version, or
+                damaged.
+            ProgramError: It was written for a program with other sites, shapes, couplings or
+                behaviour; the message names the first.
+        """
+        from causalppl.inference.model_files import read_model
+
+        return read_model(path, program, device=device)
 
     def _encoded(self, key: str, value: Any) -> Any:
         if not isinstance(value, str):
