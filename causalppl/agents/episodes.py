@@ -1,17 +1,20 @@
 """Episodes of several decisions: agents that plan once for each, and many runs of them."""
 
+import warnings
 from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from causalppl.agents.agent import Agent, Array, Integers, Transition
 from causalppl.agents.dtr_model import DTRModel, backward_induction, pooled
+from causalppl.agents.log_uses import told_arms
 from causalppl.agents.offline_baselines import LogTables, LogUse, StageBounds, log_uses
 from causalppl.agents.play import Job, begin, check_players, play_blocks
 from causalppl.agents.record import Record, Tally
 from causalppl.envs import SequentialSCMEnv
-from causalppl.exceptions import DataError
+from causalppl.exceptions import DataError, HeuristicWarning
 from causalppl.inference.progress import is_shown, progress_bar
 from causalppl.seeding import checked_seed
 
@@ -140,14 +143,50 @@ class EpisodeAgent(Agent):
                 f"the log has rows for {len(tables.pulls[0])} runs; expected {self.runs or 1}, or "
                 "the same rows for all; columns have shape (rows,) or (runs, rows)"
             )
+        told = told_arms(model, do) if do else []
         for stage, (outcomes, rewards) in enumerate(uses):
             if outcomes == "counts":
-                self.outcomes[stage] += pooled(tables.outcomes[stage], model.outcome_cells[stage])
-            if rewards == "counts" and model.pays[stage]:
-                self.pulls[stage] += pooled(tables.pulls[stage], model.reward_cells[stage])
-                self.gains[stage] += pooled(tables.gains[stage], model.reward_cells[stage])
+                self._count(tables, stage, outcomes=True)
+            if rewards == "counts":
+                self._count(tables, stage, outcomes=False)
+            if told and "nothing" in (outcomes, rewards) and self._has_set(do, stage):
+                self._count_some(tables, stage, (outcomes, rewards), told[stage], do)
         if any("bounds" in use for pair in uses for use in pair):
             self._bound(tables, uses)
+
+    def _count(self, tables: LogTables, stage: int, *, outcomes: bool, arms: Any = True) -> None:
+        """Add what a log shows of a stage, of all arms or of some."""
+        model = self.model
+        if outcomes:
+            kept = tables.outcomes[stage] * np.asarray(arms)[..., None]
+            self.outcomes[stage] += pooled(kept, model.outcome_cells[stage])
+        elif model.pays[stage]:
+            self.pulls[stage] += pooled(tables.pulls[stage] * arms, model.reward_cells[stage])
+            self.gains[stage] += pooled(tables.gains[stage] * arms, model.reward_cells[stage])
+
+    def _has_set(self, do: tuple[str, ...], stage: int) -> bool:
+        return any(set(do) & set(actions) for actions in self.model.actions[: stage + 1])
+
+    def _count_some(
+        self,
+        tables: LogTables,
+        stage: int,
+        uses: tuple[LogUse, LogUse],
+        told: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+        do: tuple[str, ...],
+    ) -> None:
+        """Use a trial for the arms that it tells of, where others leave to nature what it set."""
+        for use, arms, is_of_outcomes in zip(uses, told, (True, False), strict=True):
+            if use == "nothing":
+                self._count(tables, stage, outcomes=is_of_outcomes, arms=arms)
+        if not any(arms.any() for use, arms in zip(uses, told, strict=True) if use == "nothing"):
+            warnings.warn(
+                f"the log, in which {', '.join(do)} was set, tells nothing of stage {stage}: some "
+                "arms leave that to nature, and the diagram does not show of any arm that it makes "
+                "no difference; give a diagram that does, or natural rows (do=())",
+                HeuristicWarning,
+                stacklevel=4,
+            )
 
     def _bound(self, tables: LogTables, uses: list[tuple[LogUse, LogUse]]) -> None:
         self.num_logs += 1

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from itertools import product
 from typing import Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from causalppl.agents.dtr_model import DTRModel
 from causalppl.exceptions import AssumptionError
 from causalppl.graphs import is_separated
 
-__all__ = ["LogUse", "is_told_by_state", "log_uses"]
+__all__ = ["LogUse", "is_told_by_state", "log_uses", "told_arms"]
 
 LogUse: TypeAlias = Literal["counts", "local bounds", "history bounds", "nothing"]
 """What a log tells about a law: the law itself, bounds on it (two ways), or nothing."""
@@ -51,6 +54,58 @@ def log_uses(model: DTRModel, do: Sequence[str] = ()) -> list[tuple[LogUse, LogU
         )
         found.append((outcomes, rewards))
     return found
+
+
+def told_arms(
+    model: DTRModel, do: Sequence[str]
+) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
+    """Say of which arms a trial log shows the law of outcomes and the mean reward, at each stage.
+
+    Where some arm leaves to nature what the trial has set, the log as a whole is no sample of what
+    the agent will meet, and `log_uses` says "nothing". It still is one for each arm under which
+    it makes no difference, by rules 1 and 2 of do-calculus, whether a variable was set by the
+    trial, by the agent, or by nature.
+
+    Args:
+        model: The stages, with their diagram.
+        do: The variables that were set from outside in the log.
+
+    Returns:
+        Shape ``(arms,)`` each.
+
+    Example:
+        >>> from causalppl.envs import Stage
+        >>> from causalppl.graphs import ADMG
+        >>> model = DTRModel([Stage([{}, {"X": 1}])], {}, outcome="Y", graph=ADMG.parse("X -> Y"))
+        >>> log_uses(model, ["X"]), told_arms(model, ["X"])[0][1].tolist()
+        ([('counts', 'nothing')], [False, True])
+    """
+    found = []
+    for stage in range(len(model)):
+        arms = [frozenset(arm) for arm in model.stages[stage].arms]
+        outcomes, rewards = (
+            np.array([_is_told(model, stage, targets, frozenset(do), arm) for arm in arms])
+            for targets in _targets(model, stage)
+        )
+        found.append((outcomes, rewards))
+    return found
+
+
+def _is_told(model: DTRModel, stage: int, targets: _Names, do: _Names, arm: _Names) -> bool:
+    """Whether what follows an arm, whatever was set before, is as in the log where it was taken."""
+    do = do & _acted(model, stage)
+    ways = {before | arm for before in (_ways(model, stage - 1) if stage else {frozenset[str]()})}
+    if not targets or all(do == way for way in ways):
+        return True
+    if len(ways) > _MOST_WAYS or any(targets & (do - way) for way in ways):
+        return False  # what nature does with a variable that was set cannot be seen
+    state = frozenset(model.variables(stage)) | arm
+    return model.graph is not None and all(
+        # first set, besides, what nature would have set; then let the log's own ones be seen
+        _is_exchanged(model, targets, do - way, way, state)
+        and _is_exchanged(model, targets, way - do, do, state)
+        for way in ways
+    )
 
 
 def is_told_by_state(model: DTRModel) -> bool:

@@ -11,10 +11,10 @@ import pytest
 
 from causalppl.agents import DOVI, DTRModel, backdoor_policy
 from causalppl.agents.log_tables import LogTables
-from causalppl.agents.log_uses import log_uses
+from causalppl.agents.log_uses import log_uses, told_arms
 from causalppl.agents.uc_dtr import UCDTR
 from causalppl.envs import Stage
-from causalppl.exceptions import AssumptionError
+from causalppl.exceptions import AssumptionError, HeuristicWarning
 from causalppl.graphs import ADMG
 
 NAMES = ("S1", "X1", "S2", "X2", "Y")
@@ -66,9 +66,15 @@ class World:
             return mechanism
         return np.broadcast_to(np.eye(3)[arm[name]], mechanism.shape)
 
-    def expected_log(self, rows=2**18):
-        """A log whose shares are those of the natural law, up to rounding."""
-        counts = np.round(self.law() * rows).astype(int).ravel()
+    def trial(self, do):
+        """The joint law where each of some actions was set to one of its values, by lot."""
+        firsts = [{"X1": x} for x in range(3)] if "X1" in do else [None]
+        seconds = [{"X2": x} for x in range(3)] if "X2" in do else [None]
+        return np.mean([self.law(*each) for each in product(firsts, seconds)], axis=0)
+
+    def expected_log(self, do=(), rows=2**18):
+        """A log whose shares are those of the natural law or of a trial, up to rounding."""
+        counts = np.round(self.trial(do) * rows).astype(int).ravel()
         places = np.unravel_index(np.repeat(np.arange(counts.size), counts), SIZES)
         return dict(zip(NAMES, places, strict=True))
 
@@ -198,6 +204,60 @@ def test_a_trial_does_not_tell_of_letting_be():
     assert log_uses(model, ["X"]) == [("counts", "nothing")]
     with pytest.raises(AssumptionError, match="W was set in the log, but is no action"):
         log_uses(model, ["W"])
+
+
+UNCONFOUNDED = ADMG(NAMES, ARROWS)
+
+
+@pytest.mark.parametrize("do", [["X1"], ["X2"], ["X1", "X2"]], ids="+".join)
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("arms", ["letting be later", "letting be first", "letting be"])
+@pytest.mark.parametrize("graph", [SHOWN, UNCONFOUNDED, HIDDEN], ids=["shown", "free", "hidden"])
+def test_what_a_trial_is_said_to_tell_is_true(graph, arms, seed, do):
+    world, model = World(seed, is_s2_confounded=graph is HIDDEN), model_of(arms, graph)
+    if graph is UNCONFOUNDED:
+        world.u = np.eye(3)[0]  # what is hidden does not vary
+    tables, told = LogTables(model, world.expected_log(do)), told_arms(model, do)
+    slack = 1e-2
+    for state, arm, outcome, chance in first_truths(world, model):
+        if told[0][0][arm]:
+            share = tables.outcomes[0][0, state, arm, outcome] / tables.pulls[0][0, state, arm]
+            assert share == pytest.approx(chance, abs=slack)
+    for state, arm, mean in second_truths(world, model):
+        if told[1][1][arm]:
+            found = tables.gains[1][0, state, arm] / tables.pulls[1][0, state, arm]
+            assert found == pytest.approx(mean, abs=3 * slack)
+
+
+def test_a_trial_tells_of_the_arms_that_set_what_it_set():
+    hidden = told_arms(model_of("letting be later", HIDDEN), ["X1", "X2"])
+    assert [found.tolist() for found in hidden[0]] == [[True, True], [True, True]]
+    assert hidden[1][1].tolist() == [False, True]  # {} and {"X2": 1}
+    free = told_arms(model_of("letting be first", UNCONFOUNDED), ["X1", "X2"])
+    assert free[0][0].tolist() == [False, True]  # how nature sets X1 is an outcome, and not seen
+    assert free[1][1].tolist() == [True, True]
+    shown = told_arms(model_of("letting be first", SHOWN), ["X1", "X2"])
+    assert shown[1][1].tolist() == [False, False]  # it matters who set X1
+
+
+def test_a_trial_is_used_for_the_arms_that_it_tells_of():
+    model = model_of("letting be later", HIDDEN)
+    world = World(0, is_s2_confounded=True)
+    agent = UCDTR(model).start(seed=0)
+    agent.observe(world.expected_log(["X1", "X2"], 4_000), do=["X1", "X2"])
+    pulls = agent.pulls[1][:, model.reward_cells[1]][0]
+    assert pulls[:, 0].sum() == 0
+    assert pulls[:, 1].sum() > 1_000
+
+
+def test_a_trial_that_tells_nothing_of_a_stage_is_named():
+    model = model_of("letting be first", SHOWN)
+    world = World(0, is_s2_confounded=False)
+    agent = UCDTR(model).start(seed=0)
+    with pytest.warns(HeuristicWarning, match="in which X1, X2 was set, tells nothing of stage 1"):
+        agent.observe(world.expected_log(["X1", "X2"], 1_000), do=["X1", "X2"])
+    assert agent.pulls[1].sum() == 0
+    assert agent.outcomes[0].sum() > 0
 
 
 def test_adjustment_counts_those_who_were_treated_otherwise():
