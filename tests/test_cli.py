@@ -256,3 +256,166 @@ def test_a_warning_is_one_line_on_stderr(capsys, monkeypatch):
         warnings.simplefilter("always")
         assert cli.main(["demo"]) == 0
     assert capsys.readouterr().err == "causalppl: warning: two lines\n"
+
+
+# Bounds.
+
+
+def table(path, columns, rows):
+    path.write_text(
+        ",".join(columns) + "\n" + "\n".join(",".join(map(str, r)) for r in rows) + "\n"
+    )
+    return str(path)
+
+
+@pytest.fixture
+def treated(tmp_path):
+    """P(X=1) = 1/2; Y is 1 for all who have X=1, and for one of five of the others."""
+    rows = [(0, 0)] * 4 + [(0, 1)] + [(1, 1)] * 5
+    return table(tmp_path / "treated.csv", ["X", "Y"], rows)
+
+
+def test_bound_gives_both_ends_and_a_sentence(capsys, treated, tmp_path):
+    picture = tmp_path / "bounds.png"
+    asked = ["bound", treated, "ATE(X -> Y)", "--graph", BOW, "--plot", str(picture)]
+    assert cli.main(asked) == 0
+    out = capsys.readouterr().out
+    assert "is between -0.1 and 0.9" in out
+    assert "97.5%" in out
+    assert picture.stat().st_size > 1_000
+
+
+def test_bound_as_json_is_the_closed_form(capsys, treated):
+    asked = ["bound", treated, "ATE(X -> Y)", "--graph", BOW, "--json", "--prob", "0.9"]
+    assert cli.main(asked) == 0
+    found = json.loads(capsys.readouterr().out)
+    (values,) = found["values"]
+    # without assumptions: P(Y=1, X=1) - P(Y=1, X=0) - P(X=1), and one more
+    assert values["lower"] == pytest.approx(0.5 - 0.1 - 0.5)
+    assert values["upper"] == pytest.approx(values["lower"] + 1)
+    assert {"5%", "95%"} <= set(values)
+    assert found["num_rows"] == 10
+
+
+def test_bound_of_an_outcome_with_a_range(capsys, tmp_path):
+    rows = [(x, y) for x in (0, 1) for y in (1.5, 0.25, 3.125, 2.0, -1.0)]
+    data = table(tmp_path / "numbers.csv", ["X", "Y"], rows)
+    asked = ["bound", data, "ATE(X -> Y)", "--graph", BOW]
+    assert cli.main([*asked, "--range", "-5", "5", "--json"]) == 0
+    (values,) = json.loads(capsys.readouterr().out)["values"]
+    assert values["upper"] - values["lower"] == pytest.approx(10)  # the span of the outcome
+    assert cli.main([*asked, "--range", "0", "1"]) == 2
+    assert cli.main([*asked, "--range", "5", "-5"]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+def test_data_that_contradict_the_diagram_are_an_answer_with_exit_code_1(capsys, tmp_path):
+    """By Z=0 the mean of Y under do(X=0) is about 0, and by Z=1 about 1."""
+    rows = [(0, 0, 0)] * 1000 + [(1, 0, 1)] * 1000 + [(0, 1, 0), (1, 1, 1)]
+    data = table(tmp_path / "instrument.csv", ["Z", "X", "Y"], rows)
+    asked = ["bound", data, "ATE(X -> Y)", "--graph", "Z -> X -> Y; X <-> Y", "--range", "0", "2"]
+    assert cli.main(asked) == 1
+    captured = capsys.readouterr()
+    assert "the data refute" in captured.out
+    assert captured.err == ""
+    assert cli.main([*asked, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["bounded"] is False
+    assert "the data refute" in found["why"]
+
+
+# Odd input: never a traceback.
+
+
+@pytest.fixture
+def odd(tmp_path, monkeypatch):
+    """A folder of odd files, in which the commands are run."""
+    for name, text in {
+        "empty.csv": "",
+        "header.csv": "X,Y\n",
+        "words.csv": "X,Y\n0,red\n1,blue\n0,green\n1,red\n",
+        "rows.csv": "X,Y\n0,1\n1,0\n1,1\n0,0\n0,1\n",
+        "ragged.csv": "X,Y\n0,1\n1\n1,1,3\n",
+        "bad.parquet": "no parquet",
+        "bad.py": "1 / 0\n",
+        "worse.py": "def :\n",
+    }.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "binary.csv").write_bytes(b"\x00\x01\xff\xfe")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+
+ODD_DATA = ["none", "folder", "empty", "header", "words", "ragged", "binary", "bad.parquet"]
+
+
+@pytest.mark.parametrize("name", ODD_DATA)
+@pytest.mark.parametrize(("verb", "graph"), [("bound", BOW), ("estimate", "X -> Y")])
+def test_odd_data_are_refused_in_one_sentence(capsys, odd, verb, graph, name):
+    file = name if name == "folder" or "." in name else f"{name}.csv"
+    assert cli.main([verb, file, "ATE(X -> Y)", "--graph", graph]) == 2
+    is_one_sentence(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bound", "rows.csv", "ATE(X -> ", "--graph", BOW], "expected the name"),
+        (["bound", "rows.csv", "", "--graph", BOW], "expected P"),
+        (["bound", "rows.csv", "ATE(W -> Y)", "--graph", BOW], "'W', which is not in the diagram"),
+        (["bound", "rows.csv", "P(Y=7 | do(X=1))", "--graph", BOW], "Y=7 never occurs"),
+        (["bound", "rows.csv", "ATE(X -> Y)", "--graph", ""], "the diagram is empty"),
+        (["bound", "rows.csv", "ATE(X -> Y)", "--graph", "none.dot"], "there is no file"),
+        (["bound", "rows.csv", "ATE(X -> Y)", "--graph", "binary.csv"], "is no text"),
+        (["bound", "rows.csv", "ATE(X -> Y)", "--graph", BOW, "--seed", "-5"], "seed is -5"),
+        (["bound", "rows.csv", "ATE(X -> Y)", "--graph", BOW, "--prob", "2"], "prob is 2.0"),
+        (["bound", "rows.csv", "ATE(X -> Y)", "--graph", BOW, "--weights", "w"], "no column 'w'"),
+        (["bound", "rows.csv", "ATE(X -> Y)", "--graph", BOW, "--plot", "a.xyz"], "'xyz'"),
+        (["bound", "rows.csv", "ATE(X -> Y)", "--graph", BOW, "--plot", "no/a.png"], "no/a.png"),
+        (["estimate", "rows.csv", "ATE(X -> W)", "--graph", "X -> W"], "no column 'W'"),
+        (["identify", "binary.csv", "P(Y)"], "is no text"),
+        (["identify", "rows.csv", "P(Y)"], "X,Y"),
+        (["identify", " ", "P(Y)"], "the diagram is empty"),
+        (["identify", "X -> X", "P(X)"], "self-loop"),
+        (["verify", "..:x"], "there is no module '..'"),
+        (["verify", "bad.py:x"], "bad.py does not run: ZeroDivisionError"),
+        (["verify", "worse.py:x"], "worse.py does not run: SyntaxError"),
+        (["verify", "examples:bow", "hmm"], "hmm"),
+        (["run", "SCMMAB1", "--agent", "nobody"], "'nobody' does not play"),
+        (["run", "SCMMAB1", "--agent", "uniform", "--steps", "0"], "expected at least 1"),
+        (["run", "SCMMAB1", "--agent", "uniform", "--runs", "-1"], "expected at least 1"),
+        (["run", "SCMMAB1", "--agent", "uniform", "--seed", "-1", "--steps", "5"], "seed is -1"),
+        (["run", "SCMMAB1", "--agent", "uniform", "--arms", "wrong"], "wrong"),
+        (["run", "", "--agent", "uniform"], "there is no environment ''"),
+    ],
+    ids=lambda value: "_".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_odd_arguments_are_refused_in_one_sentence(capsys, odd, arguments, message):
+    assert cli.main(arguments) == 2
+    assert message in is_one_sentence(capsys)
+
+
+def is_one_sentence(capsys):
+    captured = capsys.readouterr()
+    assert captured.err.startswith("causalppl: error:")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bound", "a.csv", "ATE(X -> Y)", "--graph", BOW, "--seed", "x"], "invalid int value"),
+        (["bound", "a.csv", "ATE(X -> Y)"], "required: --graph"),
+        (["run", "SCMMAB1"], "required: --agent"),
+        (["datasets", "nothing"], "unrecognized arguments: nothing"),
+        (["doctor", "--what"], "unrecognized arguments: --what"),
+    ],
+    ids=["seed", "graph", "agent", "data set", "option"],
+)
+def test_arguments_that_cannot_be_parsed_show_the_usage(capsys, arguments, message):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err

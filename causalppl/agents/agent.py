@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from causalppl.envs.by_value import ByValue
 from causalppl.exceptions import AssumptionError, DataError
 from causalppl.seeding import checked_seed
 
@@ -46,7 +47,7 @@ class Transition:
     terminated: Any = True
 
 
-class Agent(ABC):
+class Agent(ByValue, ABC):
     """One who acts, in one run or in many independent runs at once.
 
     What the constructor makes is a description; `start` returns an agent that plays. Between
@@ -81,6 +82,12 @@ class Agent(ABC):
     def __repr__(self) -> str:
         arms = "" if self._num_actions is None else f", {self._num_actions} arms"
         return f"<{type(self).__name__}: {self.name}{arms}>"
+
+    def __copy__(self) -> Self:
+        # without this it would be pickled for a copy, with the programs that it holds
+        found = type(self).__new__(type(self))
+        found.__dict__.update(self.__dict__)
+        return found
 
     def named(self, name: str) -> Self:
         """Return the same agent under another name, by which records can be told apart.

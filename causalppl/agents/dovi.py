@@ -1,6 +1,7 @@
 """Deconfounded optimistic value iteration, with a certificate that names what it assumes."""
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,9 @@ from causalppl.agents.episodes import EpisodeAgent
 from causalppl.agents.log_tables import lower_confidence
 from causalppl.agents.log_uses import LogUse, is_told_by_state, log_uses
 from causalppl.exceptions import AssumptionError, DataError, HeuristicWarning, QueryError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["DOVI"]
 
@@ -85,7 +89,7 @@ class DOVI(EpisodeAgent):
         """What arms may at most be worth by what is known now, in sums of rewards.
 
         Shape ``(runs, states, arms)``, one for each stage; ``(states, arms)`` in a single run.
-        What is seen in each state, ``model.views(stage)`` says.
+        What is seen in each state, ``model.views(stage)`` says; `optimistic_table` puts it there.
 
         Raises:
             AssumptionError: The agent was not started.
@@ -93,6 +97,37 @@ class DOVI(EpisodeAgent):
         self._check_started()
         found = [self.model.unscaled(stage, q) for stage, q in enumerate(self._plan())]
         return [q[0] for q in found] if self.runs is None else found
+
+    def optimistic_table(self, stage: int, *, run: int = 0) -> "pd.DataFrame":
+        """Return `optimistic_q` of a stage and a run, with names: a row for each state.
+
+        Args:
+            stage: The stage, from 0.
+            run: The run.
+
+        Returns:
+            The index holds what is seen in each state, one level for each entry; columns are arms.
+
+        Raises:
+            AssumptionError: The agent was not started.
+
+        Example:
+            >>> from causalppl.envs import Stage
+            >>> model = DTRModel([Stage([{"X": 0}, {"X": 1}], ["S"])], {"S": [3, 4]}, outcome="Y")
+            >>> DOVI(model).start(seed=0).optimistic_table(0).loc[4, "X=1"].item()
+            1.0
+        """
+        import pandas as pd
+
+        q = self.optimistic_q[stage]
+        views, arms = self.model.views(stage), self.model.stages[stage].arms
+        told = [", ".join(f"{name}={value}" for name, value in arm.items()) or "{}" for arm in arms]
+        index = None
+        if len(views) == 1:
+            index = pd.Index(*views.values(), name=next(iter(views)))
+        elif views:
+            index = pd.MultiIndex.from_arrays(list(views.values()), names=list(views))
+        return pd.DataFrame(q if self.runs is None else q[run], index=index, columns=told)
 
     def _is_warranted(self, is_declared: bool) -> bool:
         model = self.model

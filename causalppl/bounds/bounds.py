@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from causalppl.data.column import listed
+from causalppl.data.axes import fixed_place, open_values, rows_by_axes
 from causalppl.exceptions import DataError
 from causalppl.queries import Contrast, Query, Value
 
@@ -144,15 +144,7 @@ class Bounds:
         Raises:
             DataError: There is no such axis, or no such value on it.
         """
-        if unknown := sorted(set(values) - set(self.axes)):
-            raise DataError(f"the bounds have no axis {unknown[0]!r}; they have {list(self.axes)}")
-        place: list[Any] = []
-        for label, states in self.axes.items():
-            if label in values and values[label] not in states:
-                known = listed(map(repr, states))
-                raise DataError(f"{label} has no value {values[label]!r}; it has {known}")
-            place.append(states.index(values[label]) if label in values else slice(None))
-        cut = tuple(place)
+        cut = fixed_place(self.axes, values, "the bounds have")
         return replace(
             self,
             lower=self.lower[cut],
@@ -164,17 +156,12 @@ class Bounds:
 
     def summary(self, prob: float = 0.95) -> "pd.DataFrame":
         """Return a table: a row for each open value, with the ends and, if known, their errors."""
-        import pandas as pd
-
-        columns = {"lower": self.lower.reshape(-1), "upper": self.upper.reshape(-1)}
+        columns = {"lower": self.lower, "upper": self.upper}
         if self.has_spread:
             low, high = self.interval(prob)
             tail = 100 * (1 - prob) / 2
-            columns |= {f"{tail:g}%": low.reshape(-1), f"{100 - tail:g}%": high.reshape(-1)}
-        if not self.axes:
-            return pd.DataFrame(columns, index=[str(self.query)])
-        index = pd.MultiIndex.from_product(list(self.axes.values()), names=list(self.axes))
-        return pd.DataFrame(columns, index=index)
+            columns |= {f"{tail:g}%": low, f"{100 - tail:g}%": high}
+        return rows_by_axes(columns, self.axes, self.query)
 
     def interpret(self, prob: float = 0.95) -> str:
         """Say in plain words between which ends the answer lies, and on what that rests."""
@@ -190,11 +177,7 @@ class Bounds:
             return f"{self.query} was bounded at {self.lower.size} values, see summary()"
         outer = self.interval(prob) if self.has_spread else None
         parts = []
-        for place in np.ndindex(self.lower.shape):
-            at = ", ".join(
-                f"{label}={states[i]}"
-                for (label, states), i in zip(self.axes.items(), place, strict=True)
-            )
+        for place, at in open_values(self.axes):
             told = f"between {self.lower[place]:.4g} and {self.upper[place]:.4g}"
             if outer is not None:
                 told += (

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causalppl.cli.reply import Reply
+from causalppl.cli.reply import Reply, save_picture
 from causalppl.exceptions import DataError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _run(chosen: Namespace) -> Reply:
     if chosen.plot is not None:
         from causalppl.plots import regret
 
-        regret(records).figure.savefig(chosen.plot, bbox_inches="tight")
+        save_picture(regret(records), chosen.plot)
     data = {"environment": name, "seed": chosen.seed, "agents": table.reset_index()}
     return Reply({**data, "agents": data["agents"].to_dict("records")}, table.to_string())
 

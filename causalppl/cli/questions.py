@@ -8,8 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causalppl.cli.reply import NO, YES, Reply
-from causalppl.exceptions import DataError, GraphError, NotIdentifiableError, ProgramError
+from causalppl.cli.reply import NO, YES, Reply, save_picture
+from causalppl.exceptions import (
+    AssumptionError,
+    DataError,
+    GraphError,
+    NotIdentifiableError,
+    ProgramError,
+)
 
 if TYPE_CHECKING:
     from causalppl.estimation import Estimator
@@ -176,14 +182,18 @@ def _estimate(chosen: Namespace) -> Reply:
 def _bound(chosen: Namespace) -> Reply:
     from causalppl.bounds import bound
 
-    found = bound(
-        _graph(chosen.graph),
-        chosen.query,
-        chosen.data,
-        weights=chosen.weights,
-        outcome_range=None if chosen.range is None else tuple(chosen.range),
-        seed=chosen.seed,
-    )
+    graph = _graph(chosen.graph)
+    try:
+        found = bound(
+            graph,
+            chosen.query,
+            chosen.data,
+            weights=chosen.weights,
+            outcome_range=None if chosen.range is None else tuple(chosen.range),
+            seed=chosen.seed,
+        )
+    except AssumptionError as error:  # the data contradict the diagram, or no method can answer
+        return Reply({"query": chosen.query, "bounded": False, "why": str(error)}, str(error), NO)
     return _told(found, chosen)
 
 
@@ -191,7 +201,7 @@ def _told(found: Any, chosen: Namespace) -> Reply:
     """An estimate or bounds: the table, and the sentence."""
     table, sentence = found.summary(chosen.prob), found.interpret(chosen.prob)
     if chosen.plot is not None:
-        found.plot(prob=chosen.prob).figure.savefig(chosen.plot, bbox_inches="tight")
+        save_picture(found.plot(prob=chosen.prob), chosen.plot)
     rows = table.reset_index().rename(columns={"index": "query"}).to_dict("records")
     data = {
         "query": str(found.query),
@@ -209,11 +219,16 @@ def _graph(text: str) -> "ADMG":
     """Read a diagram, or the file that holds one."""
     from causalppl.graphs import ADMG, from_dagitty, from_dot
 
+    if not text.strip():
+        raise GraphError(f"the diagram is empty; expected {_GRAPH}")
     path = Path(text)
     if not any(mark in text for mark in ("->", "<-", ";")) and path.suffix:
         if not path.is_file():
             raise GraphError(f"there is no file {text!r}; expected {_GRAPH}")
-        written = path.read_text(encoding="utf-8")
+        try:
+            written = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise GraphError(f"{text!r} is no text; expected {_GRAPH}") from None
         if path.suffix in (".dot", ".gv"):
             return from_dot(written)
         return from_dagitty(written) if "dag" in written[:20] else ADMG.parse(written)
@@ -272,11 +287,16 @@ def _module(where: str) -> Any:
         if not path.is_file() or spec is None or spec.loader is None:
             raise ProgramError(f"there is no file {where!r}; check the path")
         module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:  # whatever is wrong in somebody's file
+            raise ProgramError(
+                f"{where} does not run: {type(error).__name__}: {error}; try python {where}"
+            ) from error
         return module
     try:
         return importlib.import_module(where)
-    except ModuleNotFoundError:
+    except (ModuleNotFoundError, TypeError):  # the latter for a name that begins with a dot
         raise ProgramError(
             f"there is no module {where!r}; expected examples, a file FILE.py, or a module"
         ) from None

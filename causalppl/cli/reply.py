@@ -1,9 +1,12 @@
 """What a command answers."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-__all__ = ["NO", "YES", "Reply"]
+from causalppl.exceptions import DataError
+
+__all__ = ["NO", "YES", "Reply", "save_picture"]
 
 YES, NO = 0, 1
 
@@ -21,3 +24,15 @@ class Reply:
     data: Any
     text: str = ""
     code: int = YES
+
+
+def save_picture(axes: Any, path: Path) -> None:
+    """Write what was drawn to a file, of the kind that its suffix says.
+
+    Raises:
+        DataError: There is no such kind.
+    """
+    try:
+        axes.figure.savefig(path, bbox_inches="tight")
+    except ValueError as error:
+        raise DataError(f"{str(path)!r} cannot be drawn: {error}; expected such as a.png") from None

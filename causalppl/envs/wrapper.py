@@ -134,8 +134,26 @@ class CausalEnvWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
 
         Returns:
             The observed variables.
+
+        Raises:
+            AssumptionError: There is no model.
+            QueryError: What is set is hidden, unknown, or the reward.
         """
+        self._check_settable(interventions)
         return observed_units(self.scm.intervened(interventions), num_units, seed=seed)
+
+    def _check_settable(self, interventions: Mapping[str, Any]) -> None:
+        """Allow what an agent could do: not to what it does not see, nor to its own reward."""
+        observed = self.scm.observed
+        allowed = [name for name in observed if name != self._reward_node]
+        for name in interventions:
+            if name in allowed:
+                continue
+            what = "makes the reward" if name == self._reward_node else "is not observed"
+            raise QueryError(
+                f"{name} cannot be set: it {what}; expected some of {', '.join(allowed)}; the "
+                "model itself, env.scm, takes any intervention"
+            )
 
     def mean_reward(self, interventions: Interventions, *, seed: int | None = None) -> float:
         """Compute the model's mean reward under an intervention, exactly where it can be.
@@ -143,7 +161,12 @@ class CausalEnvWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         Args:
             interventions: As for `causalppl.do`.
             seed: Seed of the draws where the answer is not exact.
+
+        Raises:
+            AssumptionError: There is no model, or its reward is not known.
+            QueryError: What is set is hidden, unknown, or the reward.
         """
+        self._check_settable(interventions)
         key = f"{self.reward_node}@done"
         answer = infer(self.scm, [key], worlds={"done": interventions}, seed=seed)
         return float(answer.mean()[key])

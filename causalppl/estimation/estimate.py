@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from causalppl.data.column import listed
+from causalppl.data.axes import fixed_place, open_values, rows_by_axes
 from causalppl.exceptions import DataError
 from causalppl.identification import Estimand
 from causalppl.queries import Contrast, Query, Value
@@ -119,15 +119,7 @@ class Estimate:
         Raises:
             DataError: There is no such axis, or no such value on it.
         """
-        place: list[Any] = []
-        for label, states in self.axes.items():
-            if label in values and values[label] not in states:
-                known = listed(map(repr, states))
-                raise DataError(f"{label} has no value {values[label]!r}; it has {known}")
-            place.append(states.index(values[label]) if label in values else slice(None))
-        if unknown := sorted(set(values) - set(self.axes)):
-            raise DataError(f"the estimate has no axis {unknown[0]!r}; it has {list(self.axes)}")
-        cut = tuple(place)
+        cut = fixed_place(self.axes, values, "the estimate has")
         changed = dict(self.__dict__)
         changed.pop("standard_error", None)
         for name, lead in (("values", ()), ("error", ()), ("draws", (slice(None),))):
@@ -184,20 +176,15 @@ class Estimate:
 
     def summary(self, prob: float = 0.95) -> "pd.DataFrame":
         """Return a table: a row for each open value, with the estimate, its error and interval."""
-        import pandas as pd
-
         low, high = self.interval(prob)
         tail = (1 - prob) / 2
         columns = {
-            "estimate": self.values.reshape(-1),
-            "error": self.standard_error.reshape(-1),
-            f"{100 * tail:g}%": low.reshape(-1),
-            f"{100 * (1 - tail):g}%": high.reshape(-1),
+            "estimate": self.values,
+            "error": self.standard_error,
+            f"{100 * tail:g}%": low,
+            f"{100 * (1 - tail):g}%": high,
         }
-        if not self.axes:
-            return pd.DataFrame(columns, index=[str(self.query)])
-        index = pd.MultiIndex.from_product(list(self.axes.values()), names=list(self.axes))
-        return pd.DataFrame(columns, index=index)
+        return rows_by_axes(columns, self.axes, self.query)
 
     def interpret(self, prob: float = 0.95) -> str:
         """Say in plain words what was found, how surely, and on what it rests."""
@@ -232,11 +219,7 @@ class Estimate:
     def _told(self, low: Array, high: Array) -> str:
         """List each value with its interval."""
         parts = []
-        for place in np.ndindex(self.values.shape):
-            at = ", ".join(
-                f"{label}={states[i]}"
-                for (label, states), i in zip(self.axes.items(), place, strict=True)
-            )
+        for place, at in open_values(self.axes):
             parts.append(
                 f"{self.values[place]:.4g} ({low[place]:.4g} to {high[place]:.4g}) at {at}"
             )

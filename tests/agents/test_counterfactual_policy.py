@@ -1,5 +1,7 @@
 """What a known model would have one do: closed forms, the oracle, and Gaussian conditioning."""
 
+import pickle
+
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -103,3 +105,17 @@ def test_refuses_nonsense():
         policy.means({"X": [0]})
     with pytest.raises(ImpossibleEvidenceError, match="X@natural = 2"):
         policy.means({"X@natural": [0, 2]})
+
+
+@pytest.mark.parametrize("is_used", [False, True], ids=["fresh", "used"])
+def test_a_policy_and_its_program_can_be_pickled(is_used):
+    """The casino's program is a function within a function, which pickle alone refuses."""
+    casino = greedy_casino()
+    policy = CounterfactualPolicy(casino.scm, TWO, "Y", intent="X")
+    seen = {"X@natural": np.array([0, 1])}
+    if is_used:
+        policy = policy.start(2, seed=0)
+        policy.means(seen)
+    again = pickle.loads(pickle.dumps(policy))
+    assert again.means(seen).tolist() == policy.means(seen).tolist()
+    assert again.start(2, seed=0).act(seen).tolist() == [1, 0]

@@ -120,6 +120,20 @@ def test_nothing_known_is_worth_the_most():
     assert second == pytest.approx(np.full((8, 2), 3.0))
 
 
+def test_values_can_be_read_by_what_is_seen():
+    env = environment(two_stage_dtr)
+    model = DTRModel.for_env(env)
+    agent = DOVI(model).start(3, seed=0)
+    agent.observe(env.logs(500, seed=0))
+    found = agent.optimistic_table(1, run=2)
+    assert list(found.columns) == ["X2=0", "X2=1"]
+    for row in ({"S1": 0, "X1": 1, "S2": 0}, {"S1": 1, "X1": 0, "S2": 1}):
+        value = found.loc[tuple(row[name] for name in found.index.names)]
+        assert value.tolist() == agent.optimistic_q[1][2, model.state(1, row)].tolist()
+    alone = DOVI(DTRModel(BANDIT, {})).start(seed=0).optimistic_table(0)
+    assert alone.shape == (1, 2)
+
+
 def test_rewards_may_have_any_declared_range():
     agent = DOVI(DTRModel(BANDIT, {}, reward_range=(-100, 50))).start(seed=0)
     for reward in np.tile([-100.0, 20.0], 500):

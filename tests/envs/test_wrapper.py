@@ -159,3 +159,19 @@ def test_without_a_model_questions_are_refused():
         _ = env.reward_parents
     with pytest.raises(QueryError, match="'U' is not an observed variable"):
         CausalEnvWrapper(Foreign(), scm=scm_mab_task_2().scm, reward_node="U")
+
+
+@pytest.mark.parametrize("question", ["do", "mean_reward"])
+def test_only_what_an_agent_could_set_is_set(question):
+    casino = greedy_casino()
+    env = CausalEnvWrapper(SCMEnv(casino.scm, [{"X": 0}, {"X": 1}], "Y"))
+    rest = (5,) if question == "do" else ()
+    hidden = casino.scm.latent[0]
+    for name, message in {
+        hidden: f"{hidden} cannot be set: it is not observed; expected some of X",
+        "Q": "Q cannot be set: it is not observed",
+        "Y": "Y cannot be set: it makes the reward",
+    }.items():
+        with pytest.raises(QueryError, match=message):
+            getattr(env, question)({name: 1}, *rest, seed=0)
+    getattr(env, question)({"X": 1}, *rest, seed=0)
