@@ -9,7 +9,9 @@ import causalppl
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by the tutorials' kernels
+# Both are inherited by the tutorials' kernels; the second is about bars that a page cannot show.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
 
 project = "causalppl"
 author = "the causalppl developers"
@@ -67,6 +69,7 @@ nb_merge_streams = True
 html_theme = "furo"
 html_title = f"causalppl {release}"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["custom.css"]
 html_copy_source = False
 html_show_sourcelink = False

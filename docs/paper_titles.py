@@ -5,9 +5,6 @@ SAME = {
     "Aglietti et al. (2020)": "Aglietti, Lu, Paleyes and González (2020)",
     "R-loss, Schuler et al. (2018)": "Schuler et al. (2018)",
     "Vehtari et al. (2024)": "Vehtari, Simpson, Gelman, Yao and Gabry (2024)",
-    "Wienoebst, van der Zander and Liskiewicz (2024)": (
-        "Wienöbst, van der Zander and Liskiewicz (2024)"
-    ),
     "Wang, Yang and Wang (2021)": "Wang, Yang, Wang and Bareinboim (2021)",
 }
 

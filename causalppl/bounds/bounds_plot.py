@@ -1,14 +1,13 @@
 """The picture of bounds."""
 
-import itertools
 from typing import TYPE_CHECKING, Any
 
-from causalppl.estimation.estimate_plot import pyplot
+from causalppl.estimation.estimate_plot import Row, cell_names, draw_rows
 
 if TYPE_CHECKING:
     from causalppl.bounds.bounds import Bounds
 
-__all__ = ["draw_bounds"]
+__all__ = ["bounds_rows", "draw_bounds"]
 
 
 def draw_bounds(bounds: "Bounds", ax: Any, prob: float) -> Any:
@@ -25,31 +24,24 @@ def draw_bounds(bounds: "Bounds", ax: Any, prob: float) -> Any:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    low, high = bounds.lower.reshape(-1), bounds.upper.reshape(-1)
-    if ax is None:
-        _, ax = pyplot().subplots(figsize=(6, 1.2 + 0.35 * max(low.size, 1)))
-    places = list(range(low.size))
-    label = "bounds"
-    if bounds.has_spread:
-        outer = [end.reshape(-1) for end in bounds.interval(prob)]
-        ax.hlines(places, *outer, color="C0", linewidth=1.2)
-        label = f"bounds (thick), with {100 * prob:.4g} % sampling error (thin)"
-    ax.hlines(places, low, high, color="C0", linewidth=6)
-    cells = itertools.product(*bounds.axes.values())
-    names = [
-        ", ".join(f"{n}={v}" for n, v in zip(bounds.axes, cell, strict=True)) for cell in cells
-    ]
-    ax.set_yticks(places, names)
-    ax.set_ylim(low.size - 0.5, -0.5)
-    ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)
-    ax.set_xlabel(label)
+    ax = draw_rows(bounds_rows(bounds, prob), ax)
+    error = f" (thick), with {100 * prob:.4g} % sampling error (thin)" if bounds.has_spread else ""
+    ax.set_xlabel(f"bounds{error}")
     ax.set_title(str(bounds.query))
     return ax
 
 
-def _labels(bounds: "Bounds") -> list[str]:
-    cells = itertools.product(*bounds.axes.values())
+def bounds_rows(bounds: "Bounds", prob: float, label: str = "") -> list[Row]:
+    """A line for each open value: a bar (a dot if nothing is open), thin for sampling error."""
+    low, high = bounds.lower.reshape(-1), bounds.upper.reshape(-1)
+    outer = bounds.interval(prob) if bounds.has_spread else (low, high)
+    ends = zip(*(end.reshape(-1).tolist() for end in (*outer, low, high)), strict=True)
     return [
-        ", ".join(f"{name}={value}" for name, value in zip(bounds.axes, cell, strict=True))
-        for cell in cells
+        Row(
+            ": ".join(part for part in (label, name) if part),
+            point=start if start == stop else None,
+            thin=(first, last) if bounds.has_spread else None,
+            thick=(start, stop) if start < stop else None,
+        )
+        for name, (first, last, start, stop) in zip(cell_names(bounds.axes), ends, strict=True)
     ]

@@ -257,7 +257,10 @@ class CanonicalModel:
                 f"{distance:.2g} away on average"
             )
         if share := len(moved - {0}) / max(self.batch - 1, 1):
-            found.append(f"{share:.0%} of the resampled laws fit no model and were moved likewise")
+            told = f"{share:.0%}" if share >= 0.01 else "less than 1%"
+            found.append(
+                f"{told} of the resampled laws fit no model; the nearest that do were used"
+            )
         if self.is_cut:
             found.append("a source lacks a cause of what it observes, and was used in part")
         if self.is_joined:

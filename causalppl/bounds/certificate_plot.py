@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from causalppl.estimation.estimate_plot import pyplot
+from causalppl.estimation.estimate_plot import Row, draw_rows
 
 if TYPE_CHECKING:
     from causalppl.bounds.certificate import Certificate
@@ -23,18 +23,9 @@ def draw_certificate(certificate: "Certificate", ax: Any) -> Any:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    layers = certificate.layers
-    if ax is None:
-        _, ax = pyplot().subplots(figsize=(6, 1.4 + 0.4 * len(layers)))
-    for place, layer in enumerate(layers):
-        ax.hlines(place, *layer.interval, color="C0", linewidth=1.2)
-        ax.hlines(place, *layer.bounds, color="C0", linewidth=6)
-        ax.plot(layer.estimate, place, "o", color="white", markeredgecolor="C0")
+    rows = [Row(x.name, x.estimate, x.interval, x.bounds) for x in certificate.layers]
     color = "C2" if certificate.is_certified else "0.5"
-    ax.hlines(len(layers), *certificate.interval, color=color, linewidth=3)
-    ax.set_yticks(range(len(layers) + 1), [*(layer.name for layer in layers), "decision"])
-    ax.set_ylim(len(layers) + 0.5, -0.5)
-    ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)
+    ax = draw_rows([*rows, Row("decision", thick=certificate.interval, color=color)], ax)
     first, second = certificate.actions
     ax.set_xlabel(f"mean outcome under {first} less that under {second}")
     ax.set_title(certificate.decision)

@@ -55,7 +55,7 @@ name                               algorithm                          paper     
                                                                       Rotnitzky
                                                                       2022
 `is_front_door_set`,               all front-door sets, polynomial    Jeong et al.   complete
-`find_front_door_set`,             delay                              2022; Wienobst
+`find_front_door_set`,             delay                              2022; Wienöbst
 `front_door_sets`                                                     et al. 2023
 `Instrument`, `is_instrument`,     conditional instruments            v.d. Zander    ancestral
 `find_instruments`                                                    et al. 2015    instruments

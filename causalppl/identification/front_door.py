@@ -76,7 +76,7 @@ def find_front_door_set(
             disjoint, or ``including`` is not part of ``within``.
 
     References:
-        Jeong, Tian and Bareinboim (2022); Wienoebst, van der Zander and Liskiewicz (2024),
+        Jeong, Tian and Bareinboim (2022); Wienöbst, van der Zander and Liskiewicz (2024),
         Linear-time algorithms for front-door adjustment in causal graphs.
 
     Example:

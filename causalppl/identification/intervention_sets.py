@@ -40,6 +40,9 @@ def minimal_intervention_sets(
     Raises:
         GraphError: A node is not in the graph, or the reward is among the manipulable ones.
 
+    References:
+        Lee and Bareinboim (2018), Structural causal bandits: where to intervene?
+
     Example:
         >>> graph = ADMG.parse("Z -> X -> Y; X <-> Y")
         >>> [sorted(found) for found in minimal_intervention_sets(graph, "Y")]
@@ -81,6 +84,11 @@ def possibly_optimal_sets(
 
     Raises:
         GraphError: A node is not in the graph, or the reward is among the manipulable ones.
+
+    References:
+        Lee and Bareinboim (2018), Structural causal bandits: where to intervene; with
+        variables that cannot be set: Lee and Bareinboim (2019), Structural causal bandits with
+        non-manipulable variables.
 
     Example:
         >>> graph = ADMG.parse("Z -> X -> Y; X <-> Y")

@@ -77,6 +77,13 @@ def recover_from_selection(
         GraphError: The selection node is missing, has effects, or is in an external set.
         QueryError: The query is of rung 3, or names the selection node.
 
+    References:
+        Bareinboim, Tian and Pearl (2014), Recovering from selection bias in causal and statistical
+        inference; Bareinboim and Tian (2015), Recovering causal effects from selection bias;
+        Correa, Tian and Bareinboim (2018), Generalized adjustment under confounding and selection
+        biases; Correa, Tian and Bareinboim (2019), Identification of causal effects in the
+        presence of selection bias.
+
     Example:
         >>> graph = ADMG.parse("Z -> X -> Y; Z -> Y; Z -> S")
         >>> recover_from_selection(graph, "P(Y | do(X))", external=[{"Z"}])

@@ -7,6 +7,8 @@ Every function draws on the axes it is given, or on a new figure, and returns th
 | `graph` | a diagram or a program, with interventions marked | - |
 | `worlds` | the factual world and others that share its noise | Balke and Pearl (1994) |
 | `effects` | answers side by side: estimates, posteriors, bounds | - |
+| `bounds` | what data leave open, with naive answers beside it | - |
+| `tipping` | how much hidden confounding overturns a conclusion | - |
 | `against_naive` | the posterior of an effect, and naive answers | - |
 | `unit_worlds` | one unit in several worlds | - |
 | `regret` | mean cumulative regret of agents, with its interval | - |
@@ -17,15 +19,18 @@ Every function draws on the axes it is given, or on a new figure, and returns th
 from causalppl.agents.regret_plot import regret
 from causalppl.plots.diagrams import graph, worlds
 from causalppl.plots.effects import effects
+from causalppl.plots.partial_answers import bounds, tipping
 from causalppl.plots.posteriors import against_naive, elbo, khat, unit_worlds
 
 __all__ = [
     "against_naive",
+    "bounds",
     "effects",
     "elbo",
     "graph",
     "khat",
     "regret",
+    "tipping",
     "unit_worlds",
     "worlds",
 ]

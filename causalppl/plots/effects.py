@@ -1,21 +1,22 @@
 """Answers side by side, whoever gave them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from causalppl.bounds import Bounds
+from causalppl.bounds.bounds_plot import bounds_rows
 from causalppl.estimation import Estimate
-from causalppl.estimation.estimate_plot import pyplot
+from causalppl.estimation.estimate_plot import Row, draw_rows
 from causalppl.exceptions import DataError
 from causalppl.inference import Posterior
 
 __all__ = ["effects"]
 
 Answer: TypeAlias = Estimate | Posterior | Bounds | float
-_THICK, _THIN = 5.0, 1.8
 
 
 def effects(
@@ -54,58 +55,45 @@ def effects(
     """
     if not answers:
         raise DataError("there is no answer to draw; expected at least one")
-    rows = {label: _read(label, answer, prob) for label, answer in answers.items()}
-    if ax is None:
-        _, ax = pyplot().subplots(figsize=(6.4, 1.2 + 0.4 * len(rows)))
-    for place, (point, thin, thick) in enumerate(rows.values()):
-        if thin is not None:
-            ax.hlines(place, *thin, color="C0", linewidth=_THIN)
-        if thick is not None:
-            ax.hlines(place, *thick, color="C0", linewidth=_THICK)
-        if point is not None:
-            ax.plot(point, place, "o", color="C0", markersize=6)
-    if reference is not None:
-        ax.axvline(reference, color="0.7", linewidth=0.8, zorder=0)
+    rows = [read_row(label, answer, prob) for label, answer in answers.items()]
+    ax = draw_rows(rows, ax, reference=reference)
     if truth is not None:
         ax.axvline(truth, color="C3", linestyle="--", linewidth=1.2, zorder=0, label="truth")
         ax.legend(frameon=False, fontsize="small")
-    ax.set_yticks(range(len(rows)), list(rows))
-    ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(f"answer and {100 * prob:.4g} % interval")
     return ax
 
 
-Ends: TypeAlias = tuple[float, float] | None
+def read_row(label: str, answer: Answer, prob: float) -> Row:
+    """What is drawn for an answer that is one number.
 
-
-def _read(label: str, answer: Answer, prob: float) -> tuple[float | None, Ends, Ends]:
-    """Point, thin line and thick line."""
+    Raises:
+        DataError: It is a table, or no answer at all.
+    """
     match answer:
         case Estimate() | Bounds() if answer.axes:
             raise DataError(f"the answer {label!r} is a table; use at() to choose one number")
         case Estimate():
             low, high = answer.interval(prob)
-            return float(answer), (float(low), float(high)), None
+            return Row(label, float(answer), (float(low), float(high)))
         case Bounds():
-            low, high = answer.interval(prob) if answer.has_spread else (answer.lower, answer.upper)
-            return None, (float(low), float(high)), (float(answer.lower), float(answer.upper))
+            return replace(bounds_rows(answer, prob)[0], label=label)
         case Posterior():
             return _of_posterior(label, answer, prob)
         case Real():
-            return float(answer), None, None
+            return Row(label, float(answer))
     raise DataError(
         f"the answer {label!r} is {answer!r}; expected an Estimate, a Posterior, Bounds or a number"
     )
 
 
-def _of_posterior(label: str, answer: Posterior, prob: float) -> tuple[float, Ends, Ends]:
+def _of_posterior(label: str, answer: Posterior, prob: float) -> Row:
     if len(answer.variables) != 1 or answer.law(answer.variables[0]).shape:
         raise DataError(
             f"the posterior {label!r} holds {', '.join(answer.variables) or 'nothing'}; expected "
             "one number, as of a query for one effect"
         )
     (name,) = answer.variables
-    low, high = answer.interval(prob)[name]
+    low, high = (float(end) for end in answer.interval(prob)[name])
     mean = float(np.asarray(answer.mean()[name]))
-    is_point = float(low) == float(high)
-    return mean, None if is_point else (float(low), float(high)), None
+    return Row(label, mean, None if low == high else (low, high))

@@ -7,6 +7,7 @@ only, with the law the plain program would have had. The values of the other wor
 its value through the site's coupling. So adding worlds cannot change the factual posterior.
 """
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -64,7 +65,8 @@ def twin_worlds(
     Raises:
         DataError: A world's name is empty or has an ``@``, or worlds take values in a circle.
         ProgramError: When run, if an intervention names an unknown site, or evidence sits on a
-            continuous site in two worlds.
+            continuous site in two worlds, or it is run with arguments that the program does not
+            take.
 
     References:
         Balke and Pearl (1994), Probabilistic evaluation of counterfactual queries.
@@ -115,6 +117,7 @@ class TwinWorlds:
 
     def __call__(self, *args: Any, **kwargs: Any) -> "WorldValues":
         """Run all worlds on the program's arguments."""
+        self._check_arguments(args, kwargs)
         structure = self._structure_for(args, kwargs)
         handler = WorldsMessenger(
             structure, self.worlds, self.couplings, explicit=self.explicit, emit=True
@@ -122,6 +125,16 @@ class TwinWorlds:
         with handler:
             self.program(*args, **kwargs)
         return handler.result()
+
+    def _check_arguments(self, args: Any, kwargs: Any) -> None:
+        try:
+            inspect.signature(self.program).bind(*args, **kwargs)
+        except TypeError as error:
+            raise ProgramError(
+                f"the worlds were run with arguments that the program does not take: {error}; "
+                "expected the program's own arguments; to run n units, give twin_worlds an SCM, "
+                "as in twin_worlds(SCM(program), worlds)(n)"
+            ) from None
 
     def _structure_for(self, args: Any, kwargs: Any) -> Structure:
         if self._structure is None:

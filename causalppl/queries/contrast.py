@@ -129,6 +129,9 @@ class Contrast(Expression):
         head = f"{self.treatment}: {pair} -> {self.outcome}{levels}"
         return f"{self.kind}({head}{condition}{through})"
 
+    def __repr__(self) -> str:
+        return f"Contrast({self})"
+
     @property
     def variables(self) -> frozenset[str]:
         """Every name in the contrast."""
@@ -155,8 +158,8 @@ class Contrast(Expression):
             QueryError: NDE or NIE without mediators, or with two different sets of them.
 
         Example:
-            >>> [str(q) for _, q in Contrast.parse("NDE(X: 1 vs 0 -> Y)").expand(["M"])]
-            ['E[Y_{X=1, M_{X=0}}]', 'E[Y_{X=0}]']
+            >>> Contrast.parse("NDE(X: 1 vs 0 -> Y)").expand(["M"])
+            ((1.0, Query(E[Y_{X=1, M_{X=0}}])), (-1.0, Query(E[Y_{X=0}])))
         """
         supplied = tuple(sorted(mediators))
         if self.kind not in ("NDE", "NIE"):

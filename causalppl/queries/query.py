@@ -87,6 +87,9 @@ class Query(Expression):
         condition = condition_text(self.do, self.given)
         return f"{self.kind}{opening}{body}{condition}{closing}"
 
+    def __repr__(self) -> str:
+        return f"Query({self})"
+
     @property
     def variables(self) -> frozenset[str]:
         """Every name in the query, interventions included."""
