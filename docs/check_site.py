@@ -127,7 +127,8 @@ class Browser:
         self.events: list[dict[str, Any]] = []
         self.session: dict[str, str] = {}
         self.number = 0
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         attached = self.send("Target.attachToTarget", targetId=target, flatten=True)
         self.session = {"sessionId": attached["sessionId"]}
@@ -186,6 +187,9 @@ class Browser:
             self.process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             self.process.kill()
+        self.listener.join(timeout=10)
+        self.process.stdin.close()
+        self.process.stdout.close()
 
 
 def complaints(events: list[dict[str, Any]], home: str) -> list[str]:

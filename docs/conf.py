@@ -23,6 +23,8 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
     "myst_nb",
+    "sphinxcontrib.bibtex",
+    "citations",
     "notebooks",
     "reference_pages",
 ]
@@ -58,6 +60,10 @@ napoleon_use_ivar = True
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 myst_dmath_double_inline = True
+
+bibtex_bibfiles = ["references.bib"]
+bibtex_reference_style = "author_year_round"
+bibtex_default_style = "plain"
 
 # Tutorials are run at every build from scratch and may claim nothing that fails.
 nb_execution_mode = "force"

@@ -1,5 +1,7 @@
 """Write `papers.md` from the references in the docstrings and the worked examples in the tests.
 
+Titles are those of `references.bib`, which must have an entry for each paper.
+
 python docs/write_papers.py
 """
 
@@ -10,10 +12,13 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paper_titles import PARTLY, SAME, SKIPPED, TITLES, TO_COME
+from paper_titles import PARTLY, SAME, SKIPPED, TO_COME
+from pybtex.database import parse_file
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
+ENTRIES = parse_file(str(HERE / "references.bib"), encoding="utf-8").entries
+KEYS = {entry.fields["cited"]: key for key, entry in ENTRIES.items()}
 SECTION = re.compile(r"References?:\n((?:    .*\n?|\n)+)")
 NAME = r"(?:van der |van |de |Van )?[A-ZÀ-Þ][\w'’-]+(?: Olea| Tchetgen)?"
 CITED = re.compile(
@@ -30,11 +35,9 @@ REMARK = re.compile(
 
 @dataclass
 class Paper:
-    """One paper: where it is used, and where it is tested."""
+    """One paper: how it is cited, where it is used, and where it is tested."""
 
-    authors: str
-    year: str
-    title: str
+    cited: str
     names: set[str] = field(default_factory=set)
     cases: set[str] = field(default_factory=set)
 
@@ -47,12 +50,20 @@ def main() -> None:
             paper_of(papers, authors, year, title).names.add(name)
     for file in sorted((ROOT / "tests" / "papers").glob("*.py")):
         for authors, year, title in cited(strings(file.read_text(encoding="utf-8"))):
-            known = key_of(papers, authors, year, title) in papers
+            known = key_of(authors, year, title) in papers
             if known or title:
                 paper_of(papers, authors, year, title).cases.add(f"papers/{file.name}")
-    rows = sorted(papers.values(), key=lambda paper: (paper.authors.lower(), paper.year))
+    if missing := sorted(papers.keys() - KEYS.keys()):
+        sys.exit(f"references.bib has no entry that is cited as {'; '.join(missing)}")
+    rows = sorted(papers.values(), key=lambda paper: order(paper.cited))
     (HERE / "papers.md").write_text(page(rows), encoding="utf-8")
-    print(f"{len(rows)} papers; without a title: {[key(p) for p in rows if not p.title]}")
+    print(f"{len(rows)} papers")
+
+
+def order(cited: str) -> tuple[str, str, str]:
+    """Authors, year and key, by which papers are listed."""
+    authors, _, year = cited.partition(" (")
+    return authors.lower(), year[:4], KEYS[cited]
 
 
 def docstrings() -> list[tuple[str, str]]:
@@ -82,28 +93,23 @@ def cited(text: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def key(paper: Paper) -> str:
-    """How the tables of `paper_titles` name it."""
-    return f"{paper.authors} ({paper.year})"
-
-
-def key_of(papers: dict[str, Paper], authors: str, year: str, title: str) -> str:
-    """The key of a paper that is there already, however many of its authors are named."""
+def key_of(authors: str, year: str, title: str) -> str:
+    """How `references.bib` names a paper, however many of its authors are named."""
     asked = SAME.get(f"{authors} ({year})", f"{authors} ({year})")
     second = f"{asked}: {title}"
-    return second if second in TITLES else asked
+    return second if second in KEYS else asked
 
 
 def paper_of(papers: dict[str, Paper], authors: str, year: str, title: str) -> Paper:
     """The entry of a paper, made where it is new."""
-    at = key_of(papers, authors, year, title)
-    if at in SKIPPED:
-        return Paper(authors, year, title)
-    head = at.partition(" (")[0]
-    found = papers.setdefault(at, Paper(head, year, TITLES.get(at, "")))
-    if at not in TITLES and len(title) > len(found.title):
-        found.title = title
-    return found
+    at = key_of(authors, year, title)
+    return Paper(at) if at in SKIPPED else papers.setdefault(at, Paper(at))
+
+
+def head(key: str) -> str:
+    """A citation, and the title of what is cited."""
+    title = re.sub(r"[{}]", "", ENTRIES[key].fields["title"])
+    return f"{{cite:t}}`{key}`, *{title}*"
 
 
 def page(rows: list[Paper]) -> str:
@@ -114,7 +120,8 @@ def page(rows: list[Paper]) -> str:
         "What is built on which paper, alphabetically; functions are in the folder before the dot."
         " *Tested in* names the files with the paper's own worked examples or figures, else a file"
         " in which the function is tested. This page is written by `docs/write_papers.py` from the"
-        " references in the docstrings and from the sources named in `tests/papers`.",
+        " references in the docstrings and from the sources named in `tests/papers`; where a paper"
+        " appeared is told in the {doc}`bibliography <bibliography>`.",
         "",
         "- *covered*: a public function cites the paper and has tests; its docstring says which"
         " part of the paper it is.",
@@ -126,7 +133,7 @@ def page(rows: list[Paper]) -> str:
     ]
     lines += [row(paper) for paper in rows]
     lines += ["## Not yet", ""]
-    lines += [f"{paper}\n: {what}\n" for paper, what in sorted(TO_COME.items())]
+    lines += [f"{head(key)}\n: {what}\n" for key, what in sorted(TO_COME.items())]
     return "\n".join([*lines, ""])
 
 
@@ -135,15 +142,14 @@ def row(paper: Paper) -> str:
     names = sorted(paper.names)
     tests = sorted(paper.cases) or sorted({test for name in names for test in tests_of(name)})[:3]
     used = all(name.startswith(("data.", "examples.")) for name in names)
-    if key(paper) in PARTLY:
-        state = f"partly: {PARTLY[key(paper)]}"
+    if paper.cited in PARTLY:
+        state = f"partly: {PARTLY[paper.cited]}"
     elif not names:
         state = "examples"
     else:
         state = "used" if used else "covered" if tests else "not tested yet"
     told = [state, listed(names), f"tested in {listed(tests)}" if tests else ""]
-    head = f"{paper.authors} ({paper.year}), *{paper.title}*"
-    return f"{head}\n: {'; '.join(part for part in told if part)}\n"
+    return f"{head(KEYS[paper.cited])}\n: {'; '.join(part for part in told if part)}\n"
 
 
 def listed(names: list[str]) -> str:

@@ -252,6 +252,14 @@ def test_contrasts_follow_their_definitions(text, expansion, rung):
     assert contrast.rung == rung
 
 
+def test_queries_in_a_list_are_shown_as_their_text():
+    contrast = Contrast.parse("ETT(X -> Y)")
+    assert repr(contrast) == "Contrast(ETT(X: 1 vs 0 -> Y))"
+    assert repr([*contrast.expand()]) == (
+        "[(1.0, Query(E[Y_{X=1} | X=1])), (-1.0, Query(E[Y_{X=0} | X=1]))]"
+    )
+
+
 def test_contrast_defaults_aliases_and_names():
     assert Contrast.parse("ATT(X->Y)") == Contrast("ETT", "X", 1, 0, "Y")
     assert Contrast("ATT", "X", 1, 0, "Y").kind == "ETT"

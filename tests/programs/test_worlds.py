@@ -229,6 +229,15 @@ def test_bad_worlds_are_named(worlds, error, message):
         twin_worlds(SCM(mediated), worlds)(2)
 
 
+def test_a_program_of_one_unit_that_is_run_on_many_says_how_to():
+    def one_unit():
+        return pyro.sample("X", dist.Normal(0.0, 1.0))
+
+    with pytest.raises(ProgramError, match=r"to run n units.*twin_worlds\(SCM\(program\), worlds"):
+        twin_worlds(one_unit, {"x0": {"X": 0.0}})(3)
+    assert twin_worlds(SCM(one_unit), {"x0": {"X": 0.0}})(3)["X"].shape == (3,)
+
+
 def test_evidence_in_an_unknown_world_is_named():
     with pytest.raises(DataError, match=r"Y@q.*worlds are x0"):
         run(twin_worlds(SCM(mediated), {"x0": {"X": 0.0}}), 2, **{"Y@q": torch.ones(2)})
