@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pyro
 import pyro.distributions as dist
 
 import causalppl as cp
+from causalppl.cli import main
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -23,6 +25,15 @@ def test_the_first_screen_prints_what_the_readme_shows():
     with contextlib.redirect_stdout(printed):
         exec(compile(code, str(README), "exec"), {})
     assert printed.getvalue() == shown
+
+
+def test_the_commands_print_what_the_readme_shows(capsys):
+    text = README.read_text(encoding="utf-8")
+    shown = re.findall(r"^\$ causalppl (.*)\n((?:[^$`].*\n)+)", text, re.MULTILINE)
+    assert len(shown) == 2
+    for command, output in shown:
+        assert main(shlex.split(command)) == 0
+        assert capsys.readouterr().out == output
 
 
 def test_each_function_of_the_table_is_there():
