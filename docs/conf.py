@@ -9,9 +9,10 @@ import causalppl
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Both are inherited by the tutorials' kernels; the second is about bars that a page cannot show.
+# These are inherited by the tutorials' kernels; a page shows no moving bars.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
+os.environ.setdefault("TQDM_DELAY", "3600")
 
 project = "causalppl"
 author = "the causalppl developers"
