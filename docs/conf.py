@@ -8,7 +8,6 @@ from pathlib import Path
 import causalppl
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
-os.environ.setdefault("MPLBACKEND", "Agg")
 # These are inherited by the tutorials' kernels; a page shows no moving bars.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")
