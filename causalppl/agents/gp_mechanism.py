@@ -112,7 +112,10 @@ class GPMechanism:
 
         def loss(joint: Any, guide: Any) -> Tensor:
             prior = sum((((p - centre) / spread) ** 2).sum() / 2 for p, (centre, spread) in priors)
-            return prior - poutine.trace(joint).get_trace().log_prob_sum()
+            try:
+                return prior - poutine.trace(joint).get_trace().log_prob_sum()
+            except torch.linalg.LinAlgError:  # a step went too far: the prior leads back
+                return prior + _REFUSED
 
         optimiser = torch.optim.LBFGS(
             model.parameters(), max_iter=_ITERATIONS, line_search_fn="strong_wolfe"
@@ -316,6 +319,7 @@ class _Features:
 _ENOUGH = 5
 _ITERATIONS = 25
 _JITTER = 1e-6
+_REFUSED = 1e12  # a loss that any covariance matrix is better than
 
 
 def _own_parameters() -> Any:

@@ -50,7 +50,7 @@ class LatentClasses(Engine):
     num_classes: int = 4
     concentrations: tuple[float, ...] = (0.01, 0.15)
     class_concentration: float = 1.0
-    early_sweeps: int = 8
+    early_sweeps: int = 4
     log_sweeps: int = 200
 
     def __post_init__(self) -> None:

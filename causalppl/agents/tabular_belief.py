@@ -126,33 +126,35 @@ class TabularBelief:
         return found
 
     def _evidence(self, counts: Integers) -> Array:
-        """The log probability of the counts under each concentration, ``(runs, choices)``."""
+        """The log probability of the counts under each concentration, less that under the first.
+
+        Returns:
+            Shape ``(runs, choices)``.
+        """
         rows, sizes = self._mechanism_rows
         totals = np.add.reduceat(counts, rows, 1)
         if totals.max(initial=0) >= self._rising[0].shape[1]:
             self._rising = self._rising_factorials(2 * int(totals.max()))
-        own, whole = self._rising
         kinds = np.searchsorted(np.unique(sizes), sizes)
-        return np.stack(
-            [
-                each[counts].sum(1) - all_[kinds, totals].sum(1)
-                for each, all_ in zip(own, whole, strict=True)
-            ],
-            1,
-        )
+        others = [
+            own[counts].sum(1) - whole[kinds, totals].sum(1)
+            for own, whole in zip(*self._rising, strict=True)
+        ]
+        return np.stack([np.zeros(len(counts)), *others], 1)
 
     def _rising_factorials(self, most: int) -> tuple[Array, Array]:
         """``log Gamma(n + a) - log Gamma(a)`` for n up to some number, by concentration.
 
         Returns:
-            For an entry, shape ``(choices, most + 1)``, and for rows of each length that occurs,
-            ``(choices, lengths, most + 1)``.
+            For an entry, shape ``(choices - 1, most + 1)``, and for rows of each length that
+            occurs, ``(choices - 1, lengths, most + 1)``: less those of the first concentration.
         """
         lengths = np.unique(self._mechanism_rows[1])
         single = np.array(self.prior.concentrations)[:, None]
         start = np.concatenate([single, single * lengths], 1)[:, :, None]
         steps = np.log(start + np.arange(most))
         found = np.concatenate([np.zeros_like(start), np.cumsum(steps, 2)], 2)
+        found = found[1:] - found[0]
         return found[:, 0], found[:, 1:]
 
     @cached_property

@@ -68,6 +68,17 @@ def test_hyperparameters_of_a_fit_are_more_probable_than_those_before():
         assert again["log"][name] == pytest.approx(value, abs=0.05)
 
 
+def test_a_fit_finds_back_from_where_no_covariance_can_be_computed():
+    mechanism, rows = GPMechanism("Y", ("Z",), {}, {"Z": (-3.0, 3.0)}), natural(chain_rows(40, 0))
+    lost = mechanism.fresh()
+    lost["log"] = {name: value + 60 * ("kernel" in name) for name, value in lost["log"].items()}
+    rows.values["Z"][1] = rows.values["Z"][0]  # two equal inputs, and noise too small to matter
+    found = mechanism.fit(rows, lost)["log"]
+    expected = mechanism.fit(rows, mechanism.fresh())["log"]
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=0.05)
+
+
 def test_a_mechanism_learns_nothing_from_rows_in_which_it_was_set():
     mechanism, rows = GPMechanism("Y", ("Z",), {}, {}), chain_rows(20, 0)
     other = {**rows, "Y": np.concatenate([rows["Y"][:10], np.full(10, 99.0)])}
