@@ -13,7 +13,8 @@ from causalppl.agents.choice import Choice
 from causalppl.agents.latent_classes import LatentClassModel
 from causalppl.agents.tabular_belief import TabularBelief
 from causalppl.agents.thompson import Belief, Engine
-from causalppl.exceptions import DataError
+from causalppl.estimation.user_warning import warn_user
+from causalppl.exceptions import DataError, HeuristicWarning
 
 __all__ = ["LatentClasses"]
 
@@ -34,6 +35,9 @@ class LatentClasses(Engine):
         class_concentration: The Dirichlet parameter of the weights of hidden classes.
         early_sweeps: Sweeps after each of the first 200 rows; later there is one after each.
         log_sweeps: Sweeps after reading a log.
+        log_rows: As how many rows, in the same proportions, a longer log counts for the mechanisms
+            that hidden causes join (told by a warning). With more rows to explain, a sampler hardly
+            moves: it would not keep open what a confounded log leaves open.
 
     Raises:
         DataError: There is no class or no concentration, or one is not positive.
@@ -52,14 +56,16 @@ class LatentClasses(Engine):
     class_concentration: float = 1.0
     early_sweeps: int = 4
     log_sweeps: int = 200
+    log_rows: int = 2000
 
     def __post_init__(self) -> None:
         parameters = (*self.concentrations, self.class_concentration)
         is_proper = self.concentrations and all(0 < each < np.inf for each in parameters)
-        if not is_proper or min(self.num_classes, self.early_sweeps, self.log_sweeps) < 1:
+        numbers = (self.num_classes, self.early_sweeps, self.log_sweeps, self.log_rows)
+        if not is_proper or min(numbers) < 1:
             raise DataError(
-                f"the prior is {self}; expected at least one class, concentration and sweep, all "
-                "positive"
+                f"the prior is {self}; expected at least one class, concentration, sweep and row, "
+                "all positive"
             )
 
     def begin(self, choice: Choice, rngs: list[np.random.Generator], runs: int) -> "_ClassBelief":
@@ -79,22 +85,38 @@ class _ClassBelief(Belief):
             model, choice.reward, choice.levels[choice.reward], arms, choice.context
         )
         self.tables = TabularBelief(model, arms, engine, rngs, runs)
+        self.is_fresh = True
 
     def learn(self, values: Mapping[str, Array], arms: Integers) -> None:
         self.tables.add(self._coded(values), arms)
         self.num_rows += 1
         for _ in range(self.engine.early_sweeps if self.num_rows <= _EARLY else 1):
             self.tables.sweep()
+        self.is_fresh = True
 
     def read(self, values: Mapping[str, Array], set_variables: frozenset[str]) -> None:
-        self.tables.read(self._coded(values), set_variables)
+        if all(column.strides[0] == 0 for column in values.values()):  # one log for all runs
+            values = {name: column[:1] for name, column in values.items()}
+        if thinned := self.tables.read(self._coded(values), set_variables):
+            told = "; ".join(", ".join(members) for members in thinned)
+            most = self.engine.log_rows
+            warn_user(
+                f"logs of more than {most:,} rows count as {most:,}, in the same proportions, for "
+                f"variables that hidden causes join ({told}); LatentClasses(log_rows=...) allows "
+                "more, but its sampler then hardly moves",
+                HeuristicWarning,
+            )
         for _ in range(self.engine.log_sweeps):
             self.tables.sweep()
+        self.is_fresh = True
 
     def log_predictive(self, values: Mapping[str, Array], arms: Integers | frozenset[str]) -> Array:
         return self.tables.log_predictive(self._coded(values), arms)
 
     def draw(self) -> Array:
+        if not self.is_fresh:
+            self.tables.sweep()
+        self.is_fresh = False
         return self.means(self.tables.flat)
 
     def average(self) -> Array:
@@ -110,11 +132,12 @@ class _ClassBelief(Belief):
         return self.means.view(seen)
 
     def state(self) -> dict[str, Any]:
-        return {"tables": self.tables.state(), "num_rows": self.num_rows}
+        rest = {"num_rows": self.num_rows, "is_fresh": self.is_fresh}
+        return {"tables": self.tables.state(), **rest}
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.tables.load(state["tables"])
-        self.num_rows = state["num_rows"]
+        self.num_rows, self.is_fresh = state["num_rows"], state["is_fresh"]
 
     def _coded(self, values: Mapping[str, Array]) -> dict[str, Integers]:
         return {name: self.choice.code(name, values[name]) for name in self.choice.graph.nodes}

@@ -98,7 +98,8 @@ class Layout:
         if self.size > _MOST_ENTRIES:
             raise AssumptionError(
                 f"the tables of this diagram have {self.size:,} entries; expected at most "
-                f"{_MOST_ENTRIES:,}: use fewer hidden classes, or a program as the model"
+                f"{_MOST_ENTRIES:,}: use fewer hidden classes, variables with fewer parents, or "
+                "ProgramPosterior and a program with priors on its parameters"
             )
         lengths = [shape[-1] for shape in shapes.values() for _ in range(int(np.prod(shape[:-1])))]
         self.row_sizes: Integers = np.array(lengths)
@@ -199,6 +200,6 @@ class DistrictCells:
         if entries > _MOST_ENTRIES:
             raise AssumptionError(
                 f"the district {', '.join(self.members)} has {entries:,} cells and hidden classes; "
-                f"expected at most {_MOST_ENTRIES:,}: use fewer hidden classes, or a program as "
-                "the model"
+                f"expected at most {_MOST_ENTRIES:,}: use fewer hidden classes, or "
+                "ProgramPosterior and a program with priors on its parameters"
             )

@@ -120,6 +120,7 @@ class _LinearBelief(Belief):
         self.variances: dict[tuple[str, tuple[str, ...]], Array] = {}
         self._standardise()
         self._sweep()
+        self.is_fresh = True
 
     def learn(self, values: Mapping[str, Array], arms: Integers) -> None:
         x = self._row(values)
@@ -127,6 +128,7 @@ class _LinearBelief(Belief):
         self.moments[np.arange(len(x)), pattern] += x[:, :, None] * x[:, None, :]
         self._standardise()
         self._sweep()
+        self.is_fresh = True
 
     def read(self, values: Mapping[str, Array], set_variables: frozenset[str]) -> None:
         x = self._row(values)
@@ -137,27 +139,27 @@ class _LinearBelief(Belief):
         self._standardise()
         for _ in range(_SWEEPS_OF_A_LOG):
             self._sweep()
+        self.is_fresh = True
 
     def draw(self) -> Array:
+        if not self.is_fresh:
+            self._sweep()
+        self.is_fresh = False
         return self._means(self.effects)
 
     def average(self) -> Array:
         later = copy.deepcopy(self)
-        total = np.zeros_like(later.draw())
         if not any(mechanism.earlier for mechanism in self._mechanisms):
             # mechanisms are independent, and none enters a path twice: means multiply
             later._sweep(mean=True)
-            return later.draw()
-        for _ in range(_TO_AVERAGE):
-            later._sweep()
-            total += later.draw()
-        return total / _TO_AVERAGE
+            return later._means(later.effects)
+        return np.asarray(sum(later.draw() for _ in range(_TO_AVERAGE)) / _TO_AVERAGE)
 
     def view(self, observation: Any) -> Integers:
         return np.zeros(1, dtype=np.int64)
 
     def state(self) -> dict[str, Any]:
-        names = ("patterns", "origin", "moments", "effects", "variances")
+        names = ("patterns", "origin", "moments", "effects", "variances", "is_fresh")
         return {name: getattr(self, name) for name in names}
 
     def load(self, state: Mapping[str, Any]) -> None:

@@ -31,6 +31,10 @@ class TabularPrior(Protocol):
     def class_concentration(self) -> float:
         """Dirichlet parameter of the weights of hidden classes."""
 
+    @property
+    def log_rows(self) -> int:
+        """As how many rows, at most, the logs of one kind count in a district of several."""
+
 
 class TabularBelief:
     """The tables of a diagram, as drawn from their posterior, one draw for each run.
@@ -71,15 +75,27 @@ class TabularBelief:
         for district in self.districts:
             district.add(values, arms)
 
-    def read(self, values: Mapping[str, Integers], set_variables: frozenset[str]) -> None:
+    def read(
+        self, values: Mapping[str, Integers], set_variables: frozenset[str]
+    ) -> list[tuple[str, ...]]:
         """Add a log to each run.
 
+        The steps of the sampler are the smaller, the more rows it explains; so logs count as a
+        limited number of rows where hidden causes have to be drawn.
+
         Args:
-            values: The values of the variables by name, shape ``(runs, rows)``.
+            values: The values of the variables by name, shape ``(runs, rows)``, or ``(1, rows)`` if
+                all runs read the same.
             set_variables: Those that were set from outside.
+
+        Returns:
+            The members of the districts where a log counts as less than it has.
         """
-        for district in self.districts:
-            district.read(values, set_variables)
+        return [
+            district.cells.members
+            for district in self.districts
+            if district.read(values, set_variables, self.prior.log_rows)
+        ]
 
     def log_predictive(
         self, values: Mapping[str, Integers], arms: Integers | frozenset[str]
@@ -169,26 +185,27 @@ class TabularBelief:
 
     def state(self) -> dict[str, Any]:
         """Return what a continuation depends on."""
-        counts = [district.counts for district in self.districts]
-        return {"flat": self.flat, "parameters": self.parameters, "counts": counts}
+        districts = [(district.counts, district.logged) for district in self.districts]
+        return {"flat": self.flat, "parameters": self.parameters, "districts": districts}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
         self.flat, self.parameters = state["flat"], state["parameters"]
-        for district, counts in zip(self.districts, state["counts"], strict=True):
-            district.counts = counts
+        for district, (counts, logged) in zip(self.districts, state["districts"], strict=True):
+            district.counts, district.logged = counts, logged
 
 
 class _District:
     """The counts of one district's cells, in each run.
 
     Attributes:
-        counts: Shape ``(runs, cells)``.
+        counts: As what rows count, shape ``(runs, cells)``.
+        logged: The rows of logs, all of them, shape ``(runs, cells)``.
     """
 
     def __init__(self, cells: DistrictCells, arms: Sequence[Arm], runs: int) -> None:
         self.cells = cells
-        self.counts = np.zeros((runs, cells.num_cells), dtype=np.int64)
+        self.counts, self.logged = np.zeros((2, runs, cells.num_cells), dtype=np.int64)
         # the last entry is found by -1: a natural row
         self._pattern = np.array([*map(cells.pattern, arms), cells.pattern(())])
         self._runs = np.arange(runs)
@@ -216,13 +233,21 @@ class _District:
             found = found * extended[runs, column]
         return np.asarray(np.where(pattern >= 0, np.log(found.sum(1)), 0.0))
 
-    def read(self, values: Mapping[str, Integers], set_variables: frozenset[str]) -> None:
+    def read(
+        self, values: Mapping[str, Integers], set_variables: frozenset[str], most: int
+    ) -> bool:
         pattern = self.cells.pattern(set_variables)
         if pattern < 0:
-            return
-        cells = pattern * self.cells.num_values + self.cells.place(values)
-        for own, found in zip(self.counts, cells, strict=True):
-            own += np.bincount(found, minlength=len(own))
+            return False
+        size = self.cells.num_values
+        seen = [np.bincount(found, minlength=size) for found in self.cells.place(values)]
+        own = slice(pattern * size, (pattern + 1) * size)
+        logged = self.logged[:, own]
+        is_hidden = len(self.cells.weights) > 1
+        before = _thinned(logged, most) if is_hidden else logged.copy()
+        logged += np.array(seen)
+        self.counts[:, own] += (_thinned(logged, most) if is_hidden else logged) - before
+        return is_hidden and int(logged.sum(1).max()) > most
 
     def allocate(self, extended: Array, rngs: list[np.random.Generator]) -> Array:
         """Draw hidden classes for all rows; returns how often each entry of a table was used."""
@@ -256,6 +281,13 @@ class _District:
             (np.ones(int(kept.sum())), (rows[kept], columns[kept])), shape=(size, len(rows))
         )
         return found
+
+
+def _thinned(counts: Integers, most: int) -> Integers:
+    """As many rows as there are, or some number at most, in the same proportions up to one row."""
+    total = counts.sum(1, keepdims=True)
+    kept = np.cumsum(counts, 1) * np.minimum(most, total) // np.maximum(total, 1)
+    return np.diff(kept, axis=1, prepend=0)
 
 
 def _by_stream(rngs: list[np.random.Generator], draw: Any, *arrays: Any, size: Any = None) -> Any:
