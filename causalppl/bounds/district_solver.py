@@ -87,7 +87,9 @@ class DistrictSolver:
             used = np.flatnonzero(found.law > 0)
             pool = used if pool is None else np.union1d(pool, used)
             values[number], is_open[number] = found.value, False
-            if not varies and is_open.any():
+            if number == 0 and is_open.any() and program.is_small:
+                self._solve_together(fine, cost, values, is_open, varies=varies)
+            elif not varies and is_open.any():
                 self._reuse(found, least, values, is_open)
         return values
 
@@ -111,6 +113,34 @@ class DistrictSolver:
                 return None
             values.append(found.value)
         return np.array(values)
+
+    def _solve_together(
+        self,
+        fine: FineTypes,
+        cost: Cost,
+        values: Array,
+        is_open: NDArray[np.bool_],
+        *,
+        varies: bool,
+    ) -> None:
+        """Solve the programs of all laws that can be solved at once; move those that fit none."""
+        program = self.district.program
+        for _ in range(2):
+            numbers = np.flatnonzero(is_open)
+            costs = np.stack(
+                [np.minimum.reduceat(cost(n), fine.starts) for n in numbers[: None if varies else 1]]
+            )
+            found = program.minimise_many(costs, self.right_sides[numbers], self.right_sides[0])
+            if found is None:
+                return
+            values[numbers[found.is_solved]] = found.values[found.is_solved]
+            is_open[numbers[found.is_solved]] = False
+            lost = numbers[found.is_infeasible]
+            if not len(lost):
+                return
+            nearest, is_found = program.nearest_many(self.right_sides[lost], self.district.weights)
+            self.right_sides[lost[is_found]] = nearest[is_found]
+            self.moved |= set(lost[is_found].tolist())
 
     def _reuse(
         self, found: Solution, least: Array, values: Array, is_open: NDArray[np.bool_]

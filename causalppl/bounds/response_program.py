@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, eye_array, hstack
 
 from causalppl.bounds.linear_solver import solve_linear
+from causalppl.bounds.many_programs import Answers, ManyPrograms, complete_basis, tilted
 from causalppl.bounds.response_functions import Codes
 
 __all__ = ["ResponseProgram", "Solution"]
@@ -29,6 +30,7 @@ Array: TypeAlias = NDArray[np.float64]
 
 _FEW = 2_500  # types that are put into one program without column generation
 _ADDED = 400  # types that a round of column generation adds
+_SMALL = 60_000  # entries of a program that is solved under many laws at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +152,52 @@ class ResponseProgram:
         active = self._feasible_types(rhs)
         return None if active is None else self._generate(active, cost, rhs, tolerance)
 
+    def minimise_many(self, costs: Array, right_sides: Array, fits: Array) -> Answers | None:
+        """Find the smallest expected cost under many laws; None if the program is too large.
+
+        Args:
+            costs: Shape ``(batch, types)``, or ``(1, types)`` if they are the same.
+            right_sides: Shape ``(batch, rows)``.
+            fits: Those of a law that some types have, shape ``(rows,)``.
+        """
+        if not self.is_small:
+            return None
+        rows, matrix = self.independent, self._many.matrix
+        start = tilted(costs[0])
+        solved = solve_linear(start, matrix, fits[rows])
+        if solved is None:
+            return None
+        basis = complete_basis(matrix, solved.x, start - solved.eqlin.marginals @ matrix)
+        if basis is None:
+            return None
+        return self._many.solve(right_sides[:, rows], costs, basis, start)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether many laws are taken at once."""
+        return len(self) * self.num_rows <= _SMALL
+
+    @cached_property
+    def _many(self) -> ManyPrograms:
+        return ManyPrograms(self.matrix[self.independent].toarray())
+
+    def nearest_many(self, right_sides: Array, weights: Array) -> tuple[Array, NDArray[np.bool_]]:
+        """Find the feasible probabilities nearest to many, see `nearest`, in a small program.
+
+        Returns:
+            Probabilities of the rows, shape ``(batch, rows)``; and for which ones they were found.
+        """
+        count, unit = len(self), np.eye(self.num_rows)
+        slack = _slack(weights)
+        cost = np.concatenate([np.zeros(count), slack, slack])
+        programs = ManyPrograms(np.concatenate([self.matrix.toarray(), unit, -unit], 1))
+        basis = np.arange(count + self.num_rows, count + 2 * self.num_rows)
+        found = programs.solve(right_sides, cost[None], basis)
+        law = np.zeros((len(right_sides), len(cost)))
+        np.put_along_axis(law, found.basis, found.law.clip(0), axis=1)
+        law = law[:, :count] / np.maximum(law[:, :count].sum(1, keepdims=True), 1e-12)
+        return np.asarray((self.matrix @ law.T).T), found.is_solved
+
     def nearest(self, rhs: Array, weights: Array) -> tuple[Array, Array, float]:
         """Find the feasible probabilities nearest in weighted absolute distance.
 
@@ -158,8 +206,7 @@ class ResponseProgram:
             if there is a distance); the distance.
         """
         active = np.arange(len(self)) if len(self) <= _FEW else self._spaced()
-        slack = weights.copy()
-        slack[0] = 1e3 * weights.sum()  # a law sums to 1
+        slack = _slack(weights)
         while True:
             solved = self._elastic(active, rhs, slack)
             dual = np.asarray(solved.eqlin.marginals)
@@ -268,6 +315,12 @@ def basis_values(program: ResponseProgram, law: Array) -> Callable[[Array], Arra
         return None
     basis = program.matrix[rows][:, used].toarray()
     return lambda right: np.linalg.solve(basis, right[:, rows].T).T
+
+
+def _slack(weights: Array) -> Array:
+    slack = weights.copy()
+    slack[0] = 1e3 * weights.sum()  # a law sums to 1
+    return slack
 
 
 def _stacked(*parts: csr_array) -> Any:
