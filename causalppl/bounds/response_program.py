@@ -170,7 +170,10 @@ class ResponseProgram:
         basis = complete_basis(matrix, solved.x, start - solved.eqlin.marginals @ matrix)
         if basis is None:
             return None
-        return self._many.solve(right_sides[:, rows], costs, basis, start)
+        first = self._many.solve(fits[None, rows], start[None], basis, start)
+        if not first.is_solved[0]:
+            return None
+        return self._many.solve(right_sides[:, rows], costs, first.basis[0], start)
 
     @property
     def is_small(self) -> bool:
