@@ -2,7 +2,8 @@
 
 Intervals and tipping points under the marginal sensitivity model, with standard errors here and
 without at the peer, on the same rows in the same run; and bounds through an instrument, over all
-finite models. The peer may live in another environment::
+finite models, of an exact law and of rows with sampling error. The peer may live in another
+environment::
 
     PEERS_PYTHON=/path/bin/python python benchmarks/bounds_speed.py
 """
@@ -23,6 +24,7 @@ REFERENCE = 0.0
 PEER_ROUNDS = 7
 MOST_SECONDS = 0.082  # the peer's on the machine where the target was set
 FASTER = 10.0
+SAMPLE = 300  # rows of an instrument
 
 
 def rows(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -143,6 +145,24 @@ def main() -> None:
             setting = f"{states} x {states} x {states} states, exact law, {types}"
             here = times.seconds("here")
             bench.add(Row("bounds by an instrument", setting, here, Target("at most", most)))
+        for states in (2, 3):
+            times = compare({"here": sampled(states)}, budget=bench.budget(20), least=3)
+            setting = f"{states} x {states} x {states} states, {SAMPLE} rows, 200 draws"
+            question = "bounds by an instrument, with sampling error"
+            bench.add(Row(question, setting, times.seconds("here"), Target("at most", 0.2)))
+
+
+def sampled(states: int) -> Callable[[], Any]:
+    """Bound an effect through an instrument, given rows, with the sampling error of its ends."""
+    from causalppl.bounds import bound
+    from causalppl.graphs import ADMG
+    from causalppl.programs.finite import random_finite_model
+
+    graph = ADMG.parse("Z -> X -> Y; X <-> Y")
+    law = random_finite_model(graph, seed=0, states=states).law().values.numpy()
+    cells = np.random.default_rng(0).choice(law.size, size=SAMPLE, p=law.ravel() / law.sum())
+    found = dict(zip("ZXY", np.unravel_index(cells, law.shape), strict=True))
+    return lambda: bound(graph, "ATE(X -> Y)", found, outcome_range="states", seed=0)
 
 
 def canonical(states: int) -> Callable[[], Any]:

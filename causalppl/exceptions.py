@@ -68,7 +68,15 @@ class ImpossibleEvidenceError(CausalPPLError):
 
 
 class AssumptionError(CausalPPLError):
-    """An assumption that a method states does not hold for its input."""
+    """An assumption that a method states does not hold for its input.
+
+    Attributes:
+        witness: What in the input contradicts it; None when the error was raised without one.
+    """
+
+    def __init__(self, message: str, *, witness: Any = None) -> None:
+        super().__init__(message)
+        self.witness = witness
 
 
 class FitError(CausalPPLError):

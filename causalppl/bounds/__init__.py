@@ -40,6 +40,7 @@ name                             what it does                             paper
 `pivotality`, `Pivotality`
 `certify_decision`,              a decision, and what it rests on         -
 `Certificate`, `Layer`
+`Violation`                      what in the data contradicts a diagram   -
 `BoundMethod`, `BoundProblem`    the contract of bounding methods         -
 ================================ ======================================== =========================
 """
@@ -83,6 +84,7 @@ from causalppl.bounds.quantile_balancing import sharp_effect, sharp_mean, sharp_
 from causalppl.bounds.rosenbaum import MatchedPairs
 from causalppl.bounds.tail_learners import Learners
 from causalppl.bounds.tipping import TippingPoint, msm_tipping_point, tipping_point
+from causalppl.bounds.violation import Violation
 
 __all__ = [
     "Adjusted",
@@ -106,6 +108,7 @@ __all__ = [
     "Pivotality",
     "ResponseFunctionPosterior",
     "TippingPoint",
+    "Violation",
     "balke_pearl_ate_bounds",
     "balke_pearl_do_bounds",
     "bound",

@@ -76,7 +76,8 @@ def bound(
         sources: The data of experiments in the same population: ``(None, variables set)`` to a
             table.
         outcome_range: Smallest and largest value that the outcome of an expectation can take, or
-            ``"states"`` for those that occur; needed where it is no variable of zeros and ones.
+            ``"states"`` for those that occur; needed where it is no variable of zeros and ones,
+            and refused where the query asks for probabilities alone.
         weights: How often each row counts, see `estimate`.
         sampling_weights: See `estimate`.
         num_draws: How many times the ends are drawn for their sampling error, where no method is
@@ -93,7 +94,7 @@ def bound(
         GraphError: The first argument is neither a diagram nor a program.
         QueryError: The query cannot be read, or names what is not in the diagram.
         AssumptionError: No method can answer, or the one named cannot; or the data contradict
-            what is assumed.
+            what is assumed: ``error.witness`` holds what they violate, if it is known.
 
     Example:
         >>> graph = ADMG.parse("X -> Y; X <-> Y")
@@ -316,6 +317,11 @@ class _Case:
         parts = list_parts(problem.graph, problem.query)
         check_values(problem, [query for _, query in parts])
         names = sorted({q.outcomes[0].name for _, q in parts if q.kind == "E"})
+        if outcome_range is not None and not names:
+            raise DataError(
+                f"outcome_range is {outcome_range!r}, but {problem.query} asks for probabilities, "
+                "which lie between 0 and 1; leave it out, or ask for a mean"
+            )
         if outcome_range == "states":
             states = [state for name in names for state in problem.states(name)]
             if any(isinstance(state, str) for state in states):

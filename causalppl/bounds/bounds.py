@@ -133,8 +133,11 @@ class Bounds:
             half = ndtri(1 - tail) * np.asarray(self.error, dtype=float)
             return np.asarray(self.lower - half[0]), np.asarray(self.upper + half[1])
         if self.num_rows:
+            notes = f" ({'; '.join(self.notes)})" * bool(self.notes)
             raise DataError(
-                f"{self.method} gave no sampling error; ask for draws, or read lower and upper"
+                f"{self.method} gave no sampling error of its {self.num_rows:,} rows{notes}; "
+                "ask for draws where none were, give more rows where these are too few or all "
+                "alike, or read lower and upper"
             )
         return self.lower, self.upper
 

@@ -227,7 +227,7 @@ class CanonicalModel:
             types = self._types(district)
         except NoTypesError:
             if self.is_exact:
-                raise AssumptionError(violated_inequality(unpruned())) from None
+                raise violated_inequality(unpruned()) from None
             return DistrictSolver(unpruned(), is_exact=False, unpruned=unpruned)
         if self.is_exact or agree_on_zeros(types, unpruned()):
             solver = DistrictSolver(types, is_exact=self.is_exact, unpruned=unpruned)

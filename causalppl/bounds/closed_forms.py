@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from causalppl.bounds.violation import Violation
 from causalppl.exceptions import AssumptionError, DataError, ImpossibleEvidenceError
 
 __all__ = [
@@ -269,9 +270,20 @@ def _instrument_table(given: Any, shape: tuple[int, ...]) -> Array:
     if (value := instrumental_inequality(table)) > 1 + _ROUNDING:
         raise AssumptionError(
             f"max_x sum_y max_z P(x, y | z) is {value:.4g}; for an instrument it is at most 1; "
-            "Z has another way to Y than through X, or shares causes with it"
+            "Z has another way to Y than through X, or shares causes with it",
+            witness=_instrumental_violation(table),
         )
     return table
+
+
+def _instrumental_violation(table: Array) -> Violation:
+    x = int(table.max(0).sum(1).argmax())
+    cells = [(int(table[:, x, y].argmax()), y) for y in range(table.shape[2])]
+    return Violation(
+        tuple((f"P(X={x}, Y={y} | Z={z})", 1.0) for z, y in cells),
+        float(sum(table[z, x, y] for z, y in cells)),
+        1.0,
+    )
 
 
 def _law_table(given: Any, axes: int = 3) -> Array:

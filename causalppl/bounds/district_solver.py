@@ -17,6 +17,7 @@ from causalppl.bounds.district_types import DistrictTypes
 from causalppl.bounds.resolved_moments import FineTypes
 from causalppl.bounds.response_functions import Codes
 from causalppl.bounds.response_program import ResponseProgram, Solution, basis_values
+from causalppl.bounds.violation import Violation
 from causalppl.exceptions import AssumptionError
 
 __all__ = ["DistrictSolver", "agree_on_zeros", "violated_inequality"]
@@ -54,7 +55,7 @@ class DistrictSolver:
         if program.minimise(np.zeros(len(program)), self.district.right_sides[0]) is None:
             self.distance = self._move(0)
             if is_exact and self.distance > _ROUNDING:
-                raise AssumptionError(violated_inequality(unpruned()))
+                raise violated_inequality(unpruned())
 
     @property
     def right_sides(self) -> Array:
@@ -127,9 +128,8 @@ class DistrictSolver:
         program = self.district.program
         for _ in range(2):
             numbers = np.flatnonzero(is_open)
-            costs = np.stack(
-                [np.minimum.reduceat(cost(n), fine.starts) for n in numbers[: None if varies else 1]]
-            )
+            asked = numbers if varies else numbers[:1]
+            costs = np.stack([np.minimum.reduceat(cost(n), fine.starts) for n in asked])
             found = program.minimise_many(costs, self.right_sides[numbers], self.right_sides[0])
             if found is None:
                 return
@@ -193,11 +193,14 @@ def agree_on_zeros(pruned: DistrictTypes, full: DistrictTypes) -> bool:
     return bool(np.abs(right @ pruned.program.equalities).max(initial=0.0) < _ROUNDING)
 
 
-def violated_inequality(district: DistrictTypes) -> str:
-    """Say in words which inequality a law violates that every model on the diagram meets.
+def violated_inequality(district: DistrictTypes) -> AssumptionError:
+    """Say which inequality a law violates that every model on the diagram meets.
 
     Args:
         district: Types with those kept that fall into impossible rows.
+
+    Returns:
+        The error to raise, its ``witness`` a `Violation`.
     """
     program = district.program
     right = program.consistent(district.right_sides[:1], district.weights)[0]
@@ -211,32 +214,38 @@ def violated_inequality(district: DistrictTypes) -> str:
         first += group.num_rows
     weight /= max(weight.max(), 1e-12)
     most = float((program.matrix.T @ weight).max())
-    used = np.flatnonzero(weight > 1e-7)
-    text = " + ".join(
-        f"{'' if abs(weight[row] - 1) < 1e-7 else f'{weight[row]:.3g} '}{district.describe(row)}"
-        for row in used.tolist()
+    witness = Violation(_in_words(district, weight), float(weight @ right), most)
+    return AssumptionError(
+        f"the data contradict the diagram: every model on it has {witness} (an instrumental "
+        "inequality); expected a law that some model has; drop an assumption, for instance by "
+        "adding the bidirected edge that is in doubt",
+        witness=witness,
     )
-    return (
-        f"the data contradict the diagram: every model on it has {text} <= {most:.4g}, and in the "
-        f"data this is {float(weight @ right):.4g} (an instrumental inequality); expected a law "
-        "that some model has; drop an assumption, for instance by adding the bidirected edge that "
-        "is in doubt"
-    )
+
+
+def _in_words(district: DistrictTypes, weight: Array) -> tuple[tuple[str, float], ...]:
+    used = np.flatnonzero(np.abs(weight) > 1e-7).tolist()
+    return tuple((district.describe(row), float(weight[row])) for row in used)
 
 
 def _check_equalities(district: DistrictTypes, unpruned: Callable[[], DistrictTypes]) -> None:
     program = district.program
-    gaps = np.abs(district.right_sides[0] @ program.equalities)
+    right = district.right_sides[0]
+    gaps = np.abs(right @ program.equalities)
     if gaps.max(initial=0.0) <= _ROUNDING:
         return
     full = unpruned()
     if np.abs(full.right_sides[0] @ full.program.equalities).max(initial=0.0) <= _ROUNDING:
-        raise AssumptionError(violated_inequality(full))
-    worst = program.equalities[:, int(np.argmax(gaps))]
-    rows = [row for row in np.flatnonzero(np.abs(worst) > 1e-6).tolist() if row][:4]
-    names = ", ".join(district.describe(row) for row in rows)
+        raise violated_inequality(full)
+    weight = program.equalities[:, int(np.argmax(gaps))]
+    weight = weight / weight[1:][np.argmax(np.abs(weight[1:]))]
+    limit = -float(weight[0])
+    weight[0] = 0.0
+    witness = Violation(_in_words(district, weight), float(weight @ right), limit, True)
+    names = ", ".join(name for name, _ in witness.weights[:4])
     raise AssumptionError(
         f"the data contradict the diagram: an equality that it implies between {names}, ... fails "
         f"by {gaps.max():.3g}; expected exact laws to meet it; give data instead of a law if it "
-        "was estimated, or drop an assumption"
+        "was estimated, or drop an assumption",
+        witness=witness,
     )

@@ -61,8 +61,13 @@ class _Tableaux:
         """Return those of some programs."""
         if some.all():
             return self
-        fields = (self.numbers, self.basis, self.inverse, self.law, self.price)
-        return _Tableaux(*(field[some] for field in fields))
+        return _Tableaux(
+            self.numbers[some],
+            self.basis[some],
+            self.inverse[some],
+            self.law[some],
+            self.price[some],
+        )
 
     def pivot(self, matrix: Array, row: Codes, column: Codes, along: Array) -> None:
         """Let a column take the place of the one in a row; ``along`` is the tableau's row."""
@@ -128,7 +133,7 @@ class ManyPrograms:
         for _ in range(_MOST_STEPS):
             short = np.minimum(tableaux.law, 0.0)
             short[short > -_LEAST] = 0.0
-            is_open = short.any(1)
+            is_open = np.asarray(short.any(1))
             ends[tableaux.numbers[~is_open]] = tableaux.basis[~is_open]
             tableaux, short = tableaux.chosen(is_open), short[is_open]
             if not len(short):
@@ -153,9 +158,9 @@ class ManyPrograms:
         law, values, is_solved = np.zeros(ends.shape), np.zeros(batch), np.zeros(batch, dtype=bool)
         tableaux = self._afresh(np.flatnonzero(~is_infeasible), right, cost, ends)
         for steps in range(_MOST_STEPS):
-            is_done = (tableaux.price > -_LEAST * 100).all(1)
+            is_done = np.asarray((tableaux.price > -_LEAST * 100).all(1))
             ends[tableaux.numbers[is_done]] = tableaux.basis[is_done]
-            tableaux = tableaux.chosen(~is_done & (tableaux.law > -_ZERO).all(1))
+            tableaux = tableaux.chosen(np.asarray(~is_done & (tableaux.law > -_ZERO).all(1)))
             if not len(tableaux.numbers):
                 break
             if steps and not steps % 50:
@@ -182,7 +187,7 @@ class ManyPrograms:
     def _afresh(self, numbers: Codes, right: Array, cost: Array, basis: Codes) -> _Tableaux:
         """Compute all that follows from bases anew."""
         basis = basis[numbers]
-        inverse = np.linalg.inv(self.matrix.T[basis].transpose(0, 2, 1))
+        inverse = np.asarray(np.linalg.inv(self.matrix.T[basis].transpose(0, 2, 1)), dtype=float)
         law = np.matmul(inverse, right[numbers][:, :, None])[:, :, 0]
         own = np.take_along_axis(cost[numbers], basis, 1)
         dual = np.matmul(own[:, None, :], inverse)[:, 0]

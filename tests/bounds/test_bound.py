@@ -8,6 +8,7 @@ import pytest
 
 from causalppl.bounds.bound import bound
 from causalppl.bounds.manski import NoAssumptions
+from causalppl.bounds.marginal_sensitivity import msm_mean
 from causalppl.bounds.monotone import MonotoneResponse
 from causalppl.bounds.natural import NaturalBounds
 from causalppl.data import counts
@@ -183,6 +184,8 @@ def test_answers_repeat_with_the_seed(rows):
         ({"method": MonotoneResponse(levels=["a", "b"])}, AssumptionError, "none of the levels"),
         ({"outcome_range": (1, 0)}, DataError, "outcome_range is"),
         ({"outcome_range": "wide"}, DataError, "or 'states'"),
+        ({"query": "PNS(X -> Y)", "outcome_range": (5, 9)}, DataError, "asks for probabilities"),
+        ({"query": "P(Y=1 | do(X=1))", "outcome_range": "states"}, DataError, "leave it out"),
         ({"sampling_weights": True}, DataError, "without weights"),
         ({"weights": {("far", ()): "n"}}, DataError, "which has no data"),
         ({"sources": {("far", ()): {"X": [1]}}}, DataError, "one population"),
@@ -205,3 +208,9 @@ def test_a_program_that_is_not_finite_needs_data(rows):
     scm = SCM(program, observed=["X", "Y"])
     found = bound(scm, "ATE(X -> Y)", rows, seed=0)
     assert found.width == approx(1)
+
+
+def test_rows_that_tell_no_sampling_error_are_not_asked_for_draws_alone():
+    found = msm_mean([0.0] * 4, [0.5] * 4, 1.5)
+    with pytest.raises(DataError, match=r"of its 4 rows \(.*all alike.*give more rows"):
+        found.interval()

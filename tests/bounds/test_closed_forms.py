@@ -81,3 +81,10 @@ def test_no_confounding_and_experiments_must_agree():
     assert both == tian_pearl_bounds("PNS", joint, exogenous=True)
     with pytest.raises(DataError, match=r"P\(X=1\) is 0"):
         tian_pearl_bounds("PNS", [[0.5, 0.5], [0, 0]], exogenous=True)
+
+
+def test_what_contradicts_an_instrument_is_the_witness():
+    table = [[[0.9, 0.0], [0.1, 0.0]], [[0.0, 0.8], [0.0, 0.2]]]
+    with pytest.raises(AssumptionError, match=r"is 1\.7") as error:
+        balke_pearl_ate_bounds(table)
+    assert str(error.value.witness).startswith("P(X=0, Y=0 | Z=0) + P(X=0, Y=1 | Z=1) <= 1, and")
