@@ -162,13 +162,13 @@ def test_resampled_ends_are_those_of_programs_solved_afresh(query, monkeypatch):
     assert solved > 6
 
 
-def test_drawn_ends_are_moved_by_their_bias_and_stay_in_range():
+def test_drawn_ends_are_moved_by_their_bias_spread_by_a_tenth_and_stay_in_range():
     raw = Ends(np.array([0.2, 0.3, 0.4]), np.array([0.9, 0.8, 0.8]), True)
     found = _without_bias(raw, (0.0, 1.0))
-    assert found.lower == pytest.approx([0.2, 0.0, 0.1])
+    assert found.lower == pytest.approx([0.2, 0.0, 0.105])
     assert found.upper == pytest.approx([0.9, 1.0, 1.0])
-    outwards = Ends(np.array([0.2, 0.1]), np.array([0.9, 0.95]), True)
-    assert _without_bias(outwards, (0.0, 1.0)).lower == pytest.approx([0.2, 0.1])
+    outwards = Ends(np.array([0.2, 0.1, 0.2]), np.array([0.9, 0.95, 0.95]), True)
+    assert _without_bias(outwards, (0.0, 1.0)).lower == pytest.approx([0.2, 0.095, 0.205])
 
 
 @pytest.mark.parametrize("rows", [12, 200])
