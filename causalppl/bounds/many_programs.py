@@ -95,8 +95,8 @@ class ManyPrograms:
     Example:
         >>> programs = ManyPrograms(np.array([[1.0, 1.0]]))
         >>> found = programs.solve(np.array([[3.0], [4.0]]), np.array([[2.0, 1.0]]), np.array([1]))
-        >>> found.values.tolist(), found.is_solved.all()
-        ([3.0, 4.0], True)
+        >>> found.values.tolist(), found.is_solved.tolist()
+        ([3.0, 4.0], [True, True])
     """
 
     matrix: Array
