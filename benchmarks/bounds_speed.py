@@ -46,13 +46,10 @@ def peer(count: int, rounds: int) -> None:
     def interval(ratio: float) -> Any:
         return ipw_sensitivity_bounds(y, e, gamma=ratio, return_certificate=False)
 
-    small = slice(0, count // 100)
     tasks: dict[str, Callable[[], Any]] = {
         "mean": lambda: interval(ODDS_RATIO),
         "tipping": lambda: tipping_gamma(interval, reference=REFERENCE),
-        "contribution": lambda: msm_contribution_bounds(
-            y[small], e[small], on[small], off[small], gamma=ODDS_RATIO
-        ),
+        "contribution": lambda: msm_contribution_bounds(y, e, on, off, gamma=ODDS_RATIO),
     }
     told: dict[str, Any] = {"version": metadata.version("causalrl"), "seconds": {}, "answers": {}}
     for name, task in tasks.items():
@@ -83,6 +80,7 @@ def ask_peer(count: int, rounds: int) -> dict[str, Any] | None:
 def main() -> None:
     from _harness import Measured, Row, Target, benchmark, compare, median
 
+    from causalppl.bounds.certify_decision import certify_decision
     from causalppl.bounds.marginal_sensitivity import msm_contribution, msm_mean
     from causalppl.bounds.quantile_balancing import sharp_effect
     from causalppl.bounds.tipping import msm_tipping_point
@@ -90,15 +88,13 @@ def main() -> None:
     with benchmark("bounds_speed") as bench:
         count = ROWS // 10 if bench.quick else ROWS
         y, e, on, off = rows(count)
-        small = slice(0, count // 100)
         arm, cell = (on > 0.5) * 1, (off * 10).astype(int)
         ways = {
             "mean": lambda: msm_mean(y, e, ODDS_RATIO),
             "tipping": lambda: msm_tipping_point(y, e, REFERENCE),
-            "contribution": lambda: msm_contribution(
-                y[small], e[small], on[small], off[small], ODDS_RATIO
-            ),
+            "contribution": lambda: msm_contribution(y, e, on, off, ODDS_RATIO),
             "sharp": lambda: sharp_effect(y, arm, cell, ODDS_RATIO),
+            "certificate": lambda: certify_decision(y, arm, strata=cell, outcome_range=(-9, 9)),
         }
         times = compare(ways, budget=bench.budget(60), least=5, most=30)
         told = ask_peer(count, 2 if bench.quick else PEER_ROUNDS)
@@ -126,10 +122,9 @@ def main() -> None:
             )
             bench.add(Row("tipping point here less the peer's", setting, _gap(told, y, e)))
         here = times.seconds("contribution")
-        setting = f"{count // 100:,} rows"
         question = "contrast of two policies that share all rows"
         bench.add(Row(question, setting, here, None, peers("contribution")))
-        width = float(msm_contribution(y[small], e[small], on[small], off[small], ODDS_RATIO).width)
+        width = float(msm_contribution(y, e, on, off, ODDS_RATIO).width)
         wide = {}
         if told is not None:
             low, high = told["answers"]["contribution"]
@@ -139,6 +134,9 @@ def main() -> None:
         here = times.seconds("sharp")
         setting = f"{count:,} rows, 10 cells of covariates"
         bench.add(Row("sharp interval of an effect", setting, here))
+        here = times.seconds("certificate")
+        setting = f"{count:,} rows, 10 strata, tipping point included"
+        bench.add(Row("certificate of a decision", setting, here))
         for states, most in ((3, 0.2), (4, 5.0)):
             times = compare({"here": canonical(states)}, budget=bench.budget(20), least=3)
             types = f"{states ** (2 * states):,} types"

@@ -283,31 +283,13 @@ def test_too_many_types_are_refused_or_done_without():
 
 
 @pytest.mark.slow
-def test_instruments_with_many_states_are_fast():
-    import time
-
-    for states, limit in ((3, 0.2), (4, 5.0)):
-        model = random_finite_model(IV, states=states, seed=0)
-        times = []
-        for _ in range(3):
-            started = time.process_time()
-            solve(IV, "ATE(X -> Y)", {OBSERVED: model.law()})
-            times.append(time.process_time() - started)
-        assert min(times) < limit
-
-
-@pytest.mark.slow
-def test_instruments_with_sampling_error_are_fast():
-    import time
-
-    for states in (2, 3):
-        table = drawn(random_finite_model(IV, states=states, seed=0).law(), 300, 0)
-        times = []
-        for _ in range(3):
-            started = time.process_time()
-            bound(IV, "ATE(X -> Y)", table, outcome_range="states", seed=0)
-            times.append(time.process_time() - started)
-        assert min(times) < 0.2
+@pytest.mark.parametrize("states", [3, 4])
+def test_instruments_with_many_states_hold_the_truth(states):
+    """Up to 65,536 response types; how long it takes is in the benchmark of bounds."""
+    model = random_finite_model(IV, states=states, seed=0)
+    found = solve(IV, "ATE(X -> Y)", {OBSERVED: model.law()})
+    assert found.is_sharp
+    assert found.contains(model.probability("ATE(X -> Y)"))
 
 
 COMPLIANCE = {"Z": [0] * 5 + [1] * 5, "X": [0] * 5 + [1] * 5, "Y": [0] * 5 + [1] * 5}
