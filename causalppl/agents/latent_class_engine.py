@@ -54,7 +54,7 @@ class LatentClasses(Engine):
     num_classes: int = 4
     concentrations: tuple[float, ...] = (0.01, 0.15)
     class_concentration: float = 1.0
-    early_sweeps: int = 4
+    early_sweeps: int = 8
     log_sweeps: int = 200
     log_rows: int = 2000
 
