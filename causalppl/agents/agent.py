@@ -9,7 +9,10 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from causalppl.agents.log_frames import columns_of, names_set
+from causalppl.data.column import shortened
 from causalppl.envs.by_value import ByValue
+from causalppl.estimation.settings import check_count
 from causalppl.exceptions import AssumptionError, DataError
 from causalppl.seeding import checked_seed
 
@@ -112,10 +115,11 @@ class Agent(ByValue, ABC):
             first_run: The number of the first of the runs, where they are part of a larger whole.
 
         Raises:
-            DataError: ``runs`` is below 1, or ``first_run`` does not begin a block.
+            DataError: ``runs`` is no whole number from 1, or ``first_run`` does not begin a block.
         """
-        if runs is not None and runs < 1:
-            raise DataError(f"runs is {runs}; expected at least 1, or None for a single run")
+        if runs is not None:
+            check_count("runs", runs, 1, 100)
+        check_count("first_run", first_run, 0, 0)
         if first_run % self.block:
             raise DataError(f"first_run is {first_run}; expected a multiple of {self.block}")
         found = copy.copy(self)
@@ -144,10 +148,15 @@ class Agent(ByValue, ABC):
 
         Raises:
             AssumptionError: The agent was not started.
-            DataError: An action is none of the arms, there is not one of all for each run, or a
-                reward is outside the range that the agent can take.
+            DataError: It is no `Transition`, an action is none of the arms, there is not one of
+                all for each run, or a reward is outside the range that the agent can take.
         """
         self._check_started()
+        if not isinstance(transition, Transition):
+            raise DataError(
+                f"the transition is {shortened(transition)}; expected such as "
+                "Transition(action=0, reward=1.0, values={'X': 0, 'Y': 1})"
+            )
         if self.runs is None:
             parts = {name: _batched(part) for name, part in vars(transition).items()}
             transition = Transition(**parts)
@@ -166,15 +175,18 @@ class Agent(ByValue, ABC):
 
         Args:
             log: Columns by name: the same rows for all runs, shape ``(rows,)``, or rows of their
-                own, shape ``(runs, rows)``; a frame, or a mapping.
+                own, shape ``(runs, rows)``; a mapping, a `Table`, or a frame of pandas, polars or
+                Arrow. Rows in which a value that matters is missing are to be left out.
             do: The variables that were set from outside in these rows; else they are natural. One
                 name alone is that variable.
 
         Raises:
             AssumptionError: The agent was not started, or cannot use such data.
+            DataError: The log has no columns by name, or one that matters is not of numbers, has
+                missing or infinite values, or another length than others.
         """
         self._check_started()
-        self._read(log, (do,) if isinstance(do, str) else tuple(do))
+        self._read(columns_of(log), names_set(do))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that a continuation depends on, as a copy."""
@@ -221,7 +233,7 @@ class Agent(ByValue, ABC):
     def _best(self, observation: Any) -> Any:
         """The action for good of each run."""
 
-    def _read(self, log: Any, do: tuple[str, ...]) -> None:
+    def _read(self, log: Mapping[str, Any], do: tuple[str, ...]) -> None:
         raise AssumptionError(
             f"{type(self).__name__} cannot use data that it did not choose; use an agent that "
             "holds a posterior over the model, such as ThompsonSampling"

@@ -5,6 +5,7 @@ from typing import Any
 
 from causalppl.agents.agent import Arm
 from causalppl.agents.arm_search import is_open
+from causalppl.agents.choice import diagram_of
 from causalppl.exceptions import QueryError
 from causalppl.graphs import ADMG
 from causalppl.identification import minimal_intervention_sets, possibly_optimal_sets
@@ -37,6 +38,7 @@ def filter_arms(
         values.
 
     Raises:
+        GraphError: The model is neither a diagram nor a program.
         QueryError: ``which`` is none of these, an arm sets what is not in the diagram or leaves a
             value open, or arms would be dropped for better ones that are not there.
 
@@ -51,7 +53,7 @@ def filter_arms(
         >>> len(filter_arms(graph, arms, "Y", "MIS"))
         5
     """
-    graph = model.graph if isinstance(model, SCM) else model
+    graph = diagram_of(model)
     order = {name: place for place, name in enumerate(graph.nodes)}
     if any(is_open(value) for arm in arms for value in arm.values()):
         raise QueryError(

@@ -2,17 +2,17 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from causalppl.agents.agent import Agent, Arm, Array, Integers
+from causalppl.agents.env_checks import check_env
 from causalppl.agents.log_columns import log_columns
+from causalppl.envs import SCMEnv
+from causalppl.envs.arms import check_distinct
 from causalppl.exceptions import AssumptionError, DataError, QueryError
 from causalppl.programs.do import NATURAL
-
-if TYPE_CHECKING:
-    from causalppl.envs import SCMEnv
 
 __all__ = ["LogSums", "PerArm"]
 
@@ -34,7 +34,7 @@ class PerArm(Agent):
         maximise: Whether the reward is that variable, or else its negative.
 
     Raises:
-        QueryError: There are no arms.
+        QueryError: There are no arms, or two are the same.
         DataError: The range of rewards is empty, or not bounded where it must be.
     """
 
@@ -54,6 +54,7 @@ class PerArm(Agent):
             raise QueryError(
                 f"the arms are {arms!r}; expected a list of at least one, such as [{{'X': 1}}]"
             )
+        check_distinct(arms)
         low, high = map(float, reward_range)
         if not low < high:
             raise DataError(f"reward_range is {reward_range}; expected (smallest, largest)")
@@ -73,13 +74,14 @@ class PerArm(Agent):
         self._task = f"for {len(self.arms)} arms {self.arms}, seeing {seen}"
 
     @classmethod
-    def for_env(cls, env: "SCMEnv", **options: Any) -> Self:
+    def for_env(cls, env: SCMEnv, **options: Any) -> Self:
         """Describe an agent that plays all arms of an environment.
 
         Args:
             env: The environment; what is seen in it must take finitely many values.
             **options: Further options of the agent.
         """
+        check_env(env, SCMEnv)
         known: Any = {key: env.units.levels.get(key) for key in env.shown.keys}
         if endless := [key for key, levels in known.items() if levels is None]:
             raise AssumptionError(
@@ -141,6 +143,9 @@ class PerArm(Agent):
                 f"the reward {bad:g} is outside the declared range {low:g} to {high:g}; expected "
                 "a range that holds every reward: give reward_range"
             )
+        if not np.isfinite(given).all():
+            bad = given[~np.isfinite(given)].flat[0]
+            raise DataError(f"the reward is {bad:g}; expected a finite number")
         is_plain = (low, high) == (0.0, 1.0) or not self._is_bounded
         return given if is_plain else (given - low) / (high - low)
 
@@ -148,7 +153,7 @@ class PerArm(Agent):
         """Check rewards of a step, ``(runs,)``, or a log, ``(runs, rows)``; as they are kept."""
         return self._scaled(reward)
 
-    def _read(self, log: Any, do: tuple[str, ...]) -> None:
+    def _read(self, log: Mapping[str, Any], do: tuple[str, ...]) -> None:
         self._absorb(self._sums(log, do))
 
     def _sums(self, log: Any, do: tuple[str, ...]) -> "LogSums":

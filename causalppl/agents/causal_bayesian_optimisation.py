@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from causalppl.agents.agent import Agent, Arm, Array, Transition
 from causalppl.agents.arm_search import best_point, is_open
+from causalppl.agents.choice import diagram_of
+from causalppl.agents.env_checks import check_env
 from causalppl.agents.gp_mechanism import GPSettings, Rows
 from causalppl.agents.gp_model import DrawnModel, GPModel
 from causalppl.agents.log_columns import log_columns
 from causalppl.agents.transition_checks import ArmCheck
+from causalppl.envs import SCMEnv
+from causalppl.envs.arms import check_distinct
 from causalppl.exceptions import DataError, QueryError
 from causalppl.graphs import ADMG
 from causalppl.identification.intervention_sets import (
@@ -19,9 +23,6 @@ from causalppl.identification.intervention_sets import (
     possibly_optimal_sets,
 )
 from causalppl.programs import SCM
-
-if TYPE_CHECKING:
-    from causalppl.envs import SCMEnv
 
 __all__ = ["CausalBayesianOptimisation"]
 
@@ -55,8 +56,9 @@ class CausalBayesianOptimisation(Agent):
         num_particles: Units that a drawn model is followed with.
 
     Raises:
-        QueryError: A variable is not in the diagram, bounds differ or are no interval, or no arm
-            is left.
+        GraphError: The model is neither a diagram nor a program.
+        QueryError: A variable is not in the diagram, bounds differ or are no interval, an arm is
+            there twice, or no arm is left.
 
     References:
         Aglietti, Lu, Paleyes and González (2020), Causal Bayesian optimization, for the problem and
@@ -87,7 +89,8 @@ class CausalBayesianOptimisation(Agent):
         num_models: int = 2,
         num_particles: int = 16,
     ) -> None:
-        self.graph = model.graph if isinstance(model, SCM) else model
+        self.graph = diagram_of(model)
+        check_distinct(arms)
         self.arms, self.reward = tuple(dict(arm) for arm in arms), reward
         self.num_models = num_models
         self.sign = 1.0 if maximise else -1.0
@@ -101,8 +104,9 @@ class CausalBayesianOptimisation(Agent):
         self._task = f"for {reward} in {self.graph}, with the arms {self.arms}"
 
     @classmethod
-    def for_env(cls, env: "SCMEnv", **options: Any) -> Self:
+    def for_env(cls, env: SCMEnv, **options: Any) -> Self:
         """Describe an agent that plays the arms of an environment and knows its diagram only."""
+        check_env(env, SCMEnv)
         return cls(env.scm, env.arms, env.outcome, maximise=env.pay.sign > 0, **options)
 
     def _begin(self, runs: int) -> None:
@@ -137,7 +141,7 @@ class CausalBayesianOptimisation(Agent):
             memory.num_actions += 1
             memory.is_stale |= memory.num_actions & (memory.num_actions - 1) == 0
 
-    def _read(self, log: Any, do: tuple[str, ...]) -> None:
+    def _read(self, log: Mapping[str, Any], do: tuple[str, ...]) -> None:
         columns = self._row(log_columns(log, self.graph.nodes, len(self.memories)))
         if unknown := sorted(set(do) - set(self.graph.nodes)):
             raise DataError(f"{', '.join(unknown)} was set in the log, but is not in the diagram")

@@ -8,12 +8,14 @@ from typing import Any, Self
 import numpy as np
 
 from causalppl.agents.agent import Arm, Array, Integers
+from causalppl.envs.arms import check_distinct
 from causalppl.exceptions import DataError, QueryError
 from causalppl.graphs import ADMG
+from causalppl.graphs.checked import check_diagram
 from causalppl.programs import SCM
 from causalppl.programs.do import NATURAL
 
-__all__ = ["Choice"]
+__all__ = ["Choice", "diagram_of"]
 
 Levels = Mapping[str, Sequence[float]]
 
@@ -70,11 +72,12 @@ class Choice:
             is_discrete: Whether variables take few values; else nothing is known of levels.
 
         Raises:
-            QueryError: A variable is not in the diagram, an arm sets the reward, or what is seen
-                depends on what is set.
+            GraphError: The model is neither a diagram nor a program.
+            QueryError: A variable is not in the diagram, an arm sets the reward or is there twice,
+                or what is seen depends on what is set.
             DataError: An arm sets a variable to a value that it does not take, or to no number.
         """
-        graph = model.graph if isinstance(model, SCM) else model
+        graph = diagram_of(model)
         asked = {reward, *context, *(name for arm in arms for name in arm)}
         if unknown := sorted((asked | ({intent} if intent else set())) - set(graph.nodes)):
             raise QueryError(
@@ -82,6 +85,7 @@ class Choice:
             )
         if not arms:
             raise QueryError("there are no arms; expected at least one, such as {'X': 1}")
+        check_distinct(arms)
         _check_values(arms, reward)
         known = _levels(model) if is_discrete else {}
         known |= {name: np.sort(np.asarray(v, float)) for name, v in (levels or {}).items()}
@@ -178,6 +182,21 @@ class Choice:
         return replace(self, graph=split, context=(*self.context, natural), levels=levels)
 
 
+def diagram_of(model: SCM | ADMG) -> ADMG:
+    """Return a diagram, or that of a program.
+
+    Raises:
+        GraphError: The model is neither.
+
+    Example:
+        >>> print(diagram_of(ADMG.parse("X -> Y")))
+        X -> Y
+    """
+    graph = model.graph if isinstance(model, SCM) else model
+    check_diagram(graph, "the model", "an SCM")
+    return graph
+
+
 def _check_values(arms: Sequence[Arm], reward: str) -> None:
     if any(reward in arm for arm in arms):
         raise QueryError(f"an arm sets {reward}, the reward itself; expected to set its causes")
@@ -192,7 +211,7 @@ def _check_values(arms: Sequence[Arm], reward: str) -> None:
 def _levels(model: SCM | ADMG) -> dict[str, Array]:
     from causalppl.estimation.program_law import ProgramLaw, why_infinite
 
-    graph = model.graph if isinstance(model, SCM) else model
+    graph = diagram_of(model)
     if isinstance(model, SCM) and why_infinite(model) is None:
         states = ProgramLaw(model).states
         if all(isinstance(value, int | float) for known in states.values() for value in known):

@@ -3,18 +3,18 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import product
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
 from causalppl.agents.agent import Agent, Arm, Array, Integers, Transition
+from causalppl.agents.env_checks import check_env
+from causalppl.envs import SCMEnv
+from causalppl.envs.arms import check_distinct
 from causalppl.exceptions import AssumptionError, ImpossibleEvidenceError, QueryError
 from causalppl.inference import infer
 from causalppl.programs import SCM
 from causalppl.programs.do import NATURAL
-
-if TYPE_CHECKING:
-    from causalppl.envs import SCMEnv
 
 __all__ = ["CounterfactualPolicy"]
 
@@ -41,7 +41,7 @@ class CounterfactualPolicy(Agent):
         **options: Further options of `causalppl.infer`, such as ``engine``.
 
     Raises:
-        QueryError: There are no arms, or a variable is not observed in the model.
+        QueryError: There are no arms, two are the same, or a variable is not observed in the model.
 
     References:
         Bareinboim, Forney and Pearl (2015), Bandits with unobserved confounders: a causal approach.
@@ -72,6 +72,7 @@ class CounterfactualPolicy(Agent):
     ) -> None:
         if not arms:
             raise QueryError("there are no arms; expected at least one, such as {'X': 1}")
+        check_distinct(arms)
         seen = {name: name for name in context}
         self.seen = seen if intent is None else {**seen, intent + NATURAL: intent}
         used = {reward, *self.seen.values(), *(name for arm in arms for name in arm)}
@@ -87,8 +88,9 @@ class CounterfactualPolicy(Agent):
         self._options = {"seed": 0 if seed is None else seed, **options}
 
     @classmethod
-    def for_env(cls, env: "SCMEnv", **options: Any) -> Self:
+    def for_env(cls, env: SCMEnv, **options: Any) -> Self:
         """Describe the policy that knows the model of an environment."""
+        check_env(env, SCMEnv)
         given = {"context": env.context, "intent": env.intent, "maximise": env.pay.sign > 0}
         return cls(env.scm, env.arms, env.outcome, **{**given, **options})
 
@@ -175,5 +177,5 @@ class CounterfactualPolicy(Agent):
     def _learn(self, transition: Transition) -> None:
         """It has nothing to learn."""
 
-    def _read(self, log: Any, do: tuple[str, ...]) -> None:
+    def _read(self, log: Mapping[str, Any], do: tuple[str, ...]) -> None:
         """Likewise."""

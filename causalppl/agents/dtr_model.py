@@ -4,19 +4,18 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.agents.agent import Array, Integers
 from causalppl.agents.backward_induction import backward_induction, next_values, pooled
+from causalppl.agents.env_checks import check_env
+from causalppl.envs import SequentialSCMEnv
 from causalppl.examples.sequential import Stage
 from causalppl.exceptions import AssumptionError, DataError, QueryError
 from causalppl.graphs import ADMG, is_separated
-
-if TYPE_CHECKING:
-    from causalppl.envs import SequentialSCMEnv
 
 __all__ = ["DTRModel", "backward_induction", "next_values", "pooled"]
 
@@ -117,17 +116,19 @@ class DTRModel:
         return f"DTRModel({self.num_states} states, arms {arms}, rewards {self.paid})"
 
     @classmethod
-    def for_env(cls, env: "SequentialSCMEnv") -> "DTRModel":
+    def for_env(cls, env: SequentialSCMEnv) -> "DTRModel":
         """Read stages, values and diagram off an environment; its mechanisms stay unknown.
 
         Raises:
             AssumptionError: What is seen takes infinitely many values.
+            DataError: ``env`` is no `SequentialSCMEnv`.
 
         Example:
             >>> from causalppl.envs import make_env
             >>> DTRModel.for_env(make_env("TwoStageDTR")).num_states
             (2, 8)
         """
+        check_env(env, SequentialSCMEnv)
         levels = {}
         for seen in env.plan.seen:
             for key, name in seen.items():

@@ -2,6 +2,7 @@
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,9 +12,10 @@ from causalppl.agents.agent import Agent, Array, Integers, Transition
 from causalppl.agents.dtr_model import DTRModel, backward_induction, pooled
 from causalppl.agents.log_uses import told_arms
 from causalppl.agents.offline_baselines import LogTables, LogUse, StageBounds, log_uses
-from causalppl.agents.play import Job, begin, check_players, play_blocks
+from causalppl.agents.play import Job, begin, check_lengths, check_players, play_blocks
 from causalppl.agents.record import Record, Tally
 from causalppl.envs import SequentialSCMEnv
+from causalppl.estimation.settings import check_count
 from causalppl.exceptions import DataError, HeuristicWarning
 from causalppl.inference.progress import is_shown, progress_bar
 from causalppl.seeding import checked_seed
@@ -136,7 +138,7 @@ class EpisodeAgent(Agent):
             found[~ended] = self.model.outcome(stage, seen)
         return found
 
-    def _read(self, log: Any, do: tuple[str, ...]) -> None:
+    def _read(self, log: Mapping[str, Any], do: tuple[str, ...]) -> None:
         tables, uses, model = LogTables(self.model, log), self._log_uses(do), self.model
         if len(tables.pulls[0]) not in (1, self.runs):
             raise DataError(
@@ -236,8 +238,8 @@ def run_episodes(
         is what its actions lose in mean reward, at the histories that were met.
 
     Raises:
-        DataError: ``episodes``, ``runs`` or ``num_workers`` is below 1, the environment's stages
-            are others, or ``env`` is not a `SequentialSCMEnv`.
+        DataError: ``episodes``, ``runs`` or ``num_workers`` is no whole number from 1, the
+            environment's stages are others, or ``env`` is not a `SequentialSCMEnv`.
 
     Example:
         >>> from causalppl.agents.posterior_sampling_dtr import PosteriorSamplingDTR
@@ -249,8 +251,8 @@ def run_episodes(
         True
     """
     check_players(agent, env, SequentialSCMEnv, "run plays an SCMEnv")
-    if episodes < 1 or runs < 1:
-        raise DataError(f"episodes is {episodes}, runs {runs}; expected at least 1 of each")
+    check_lengths(episodes=episodes, runs=runs, num_workers=num_workers)
+    check_count("natural_rows", natural_rows, 0, 100)
     used = checked_seed(seed)
 
     def play(job: Job, shown: bool | None) -> Tally:

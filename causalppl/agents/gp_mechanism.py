@@ -4,6 +4,7 @@ The processes and their fit are Pyro's. Draws are functions, not values at point
 beforehand, so that a drawn mechanism can be followed wherever an intervention leads.
 """
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from pyro import poutine
 from pyro.contrib import gp
 from torch import Tensor
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
 
 from causalppl.agents.agent import Array
 
@@ -114,12 +116,10 @@ class GPMechanism:
             prior = sum((((p - centre) / spread) ** 2).sum() / 2 for p, (centre, spread) in priors)
             try:
                 return prior - poutine.trace(joint).get_trace().log_prob_sum()
-            except torch.linalg.LinAlgError:  # a step went too far: the prior leads back
-                return prior + _REFUSED
+            except LinAlgError:  # a step went too far: the prior leads back
+                return torch.as_tensor(prior + _REFUSED)
 
-        optimiser = torch.optim.LBFGS(
-            model.parameters(), max_iter=_ITERATIONS, line_search_fn="strong_wolfe"
-        )
+        optimiser = _LBFGS(model.parameters(), max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
         with _own_parameters(), pyro.validation_enabled(False):
             gp.util.train(model, optimiser, loss, num_steps=1)
         return {"log": _logs(model), "scales": scales}
@@ -329,6 +329,16 @@ def _own_parameters() -> Any:
 
 def _tensor(value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
+
+
+class _LBFGS(torch.optim.LBFGS):
+    """Torch's, without the guards of its compiler, whose import alone takes seconds."""
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        inspect.unwrap(torch.optim.LBFGS.add_param_group)(self, param_group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        inspect.unwrap(torch.optim.LBFGS.zero_grad)(self, set_to_none)
 
 
 class _Switch(gp.kernels.Kernel):

@@ -76,7 +76,7 @@ class IntentFusion(BetaThompson):
         super()._learn(transition)
         self.view_counts[np.arange(self.runs or 1), self._view(transition.observation)] += 1
 
-    def _read(self, log: Any, do: tuple[str, ...]) -> None:
+    def _read(self, log: Mapping[str, Any], do: tuple[str, ...]) -> None:
         if do and self.context_levels and not set(self.context_levels) & set(log):
             self._try(log, do)
             return

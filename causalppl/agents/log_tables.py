@@ -8,6 +8,8 @@ import numpy as np
 
 from causalppl.agents.agent import Array, Integers
 from causalppl.agents.dtr_model import DTRModel
+from causalppl.agents.log_columns import log_numbers
+from causalppl.agents.log_frames import columns_of
 from causalppl.agents.log_uses import LogUse
 from causalppl.exceptions import DataError
 
@@ -177,11 +179,12 @@ def _columns(model: DTRModel, log: Any) -> dict[str, Array]:
     names = {name for stage in range(len(model)) for name in model.variables(stage)}
     names |= {name for actions in model.actions for name in actions}
     names |= {name for name in model.paid if name}
+    log = columns_of(log)
     if missing := sorted(names - set(log)):
         raise DataError(
             f"the log has no column {', '.join(missing)}; expected all that is seen, set and paid"
         )
-    found = {name: np.asarray(log[name], dtype=np.float64) for name in sorted(names)}
+    found = {name: log_numbers(name, log[name]) for name in sorted(names)}
     return {name: np.atleast_2d(column) for name, column in found.items()}
 
 

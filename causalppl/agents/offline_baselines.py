@@ -8,6 +8,7 @@ import numpy as np
 from causalppl.agents.agent import Agent, Array, Integers, Transition
 from causalppl.agents.backward_induction import backward_induction
 from causalppl.agents.dtr_model import DTRModel
+from causalppl.agents.log_frames import columns_of
 from causalppl.agents.log_tables import LogTables, StageBounds, lower_confidence
 from causalppl.agents.log_uses import LogUse, log_uses
 from causalppl.exceptions import AssumptionError, DataError
@@ -127,6 +128,7 @@ def backdoor_policy(model: DTRModel, log: Any, adjustment: Sequence[str]) -> Fix
             "a state leaves out some of what was seen and done before; expected whole histories; "
             "give each stage entries of its own, actions among them"
         )
+    log = columns_of(log)
     if missing := sorted(set(adjustment) - set(log)):
         raise DataError(f"{', '.join(missing)} is not in the log; expected all of the adjustment")
     columns = {name: np.asarray(log[name]) for name in log}

@@ -7,15 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.agents.agent import Agent, Integers, Transition
+from causalppl.agents.env_checks import check_env
 from causalppl.agents.record import Record, Tally
 from causalppl.data import Table
 from causalppl.envs import SCMEnv, SequentialSCMEnv
+from causalppl.estimation.settings import check_count
 from causalppl.exceptions import DataError
 from causalppl.inference.progress import is_shown, progress_bar
 from causalppl.parallel import parallel_map
 from causalppl.seeding import checked_seed
 
-__all__ = ["Job", "begin", "check_players", "play_blocks", "run", "run_seeds", "stacked"]
+__all__ = [
+    "Job",
+    "begin",
+    "check_lengths",
+    "check_players",
+    "play_blocks",
+    "run",
+    "run_seeds",
+    "stacked",
+]
 
 Job: TypeAlias = tuple[int, int]
 """The number of the first of some runs, and how many there are."""
@@ -53,8 +64,8 @@ def run(
         Cumulative regret and reward of each run at up to 1,000 steps.
 
     Raises:
-        DataError: ``steps``, ``runs`` or ``num_workers`` is below 1, the agent has an arm that the
-            environment has not, or ``env`` is not an `SCMEnv`.
+        DataError: ``steps``, ``runs`` or ``num_workers`` is no whole number from 1, the agent has
+            an arm that the environment has not, or ``env`` is not an `SCMEnv`.
         AssumptionError: The agent cannot use what it sees.
 
     Example:
@@ -67,8 +78,8 @@ def run(
         True
     """
     check_players(agent, env, SCMEnv, "run_episodes plays a SequentialSCMEnv")
-    if steps < 1 or runs < 1:
-        raise DataError(f"steps is {steps} and runs is {runs}; expected at least 1 of each")
+    check_lengths(steps=steps, runs=runs, num_workers=num_workers)
+    check_count("natural_rows", natural_rows, 0, 100)
     used = checked_seed(seed)
 
     def play(job: Job, shown: bool | None) -> Tally:
@@ -118,6 +129,16 @@ def play_blocks(
     return Tally.joined(tallies)
 
 
+def check_lengths(**counts: Any) -> None:
+    """Refuse how often, in how many runs and on how many workers to play, by name.
+
+    Raises:
+        DataError: One is no whole number from 1.
+    """
+    for name, count in counts.items():
+        check_count(name, count, 1, 1 if name == "num_workers" else 100)
+
+
 def check_players(agent: Any, env: Any, kind: type, instead: str) -> None:
     """Refuse what cannot play, and where it cannot be played.
 
@@ -126,11 +147,7 @@ def check_players(agent: Any, env: Any, kind: type, instead: str) -> None:
     """
     if not isinstance(agent, Agent):
         raise DataError(f"agent is {agent!r}; expected an Agent, such as BetaThompson.for_env(env)")
-    if not isinstance(env, kind):
-        raise DataError(
-            f"env is {env!r}; expected a {kind.__name__} itself: neither a vector of them nor a "
-            f"wrapper (see env.unwrapped); {instead}"
-        )
+    check_env(env, kind, instead)
 
 
 def begin(

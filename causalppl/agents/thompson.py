@@ -9,16 +9,16 @@ import numpy as np
 
 from causalppl.agents.agent import Agent, Arm, Array, Integers, Transition
 from causalppl.agents.choice import Choice, Levels
+from causalppl.agents.env_checks import check_env
 from causalppl.agents.log_columns import log_columns
 from causalppl.agents.transition_checks import ArmCheck
-from causalppl.exceptions import AssumptionError, DataError, QueryError
+from causalppl.envs import SCMEnv
+from causalppl.exceptions import AssumptionError, DataError, GraphError, QueryError
 from causalppl.graphs import ADMG
 from causalppl.programs import SCM
 
 if TYPE_CHECKING:
     import xarray as xr
-
-    from causalppl.envs import SCMEnv
 
 __all__ = ["Belief", "Engine", "ThompsonSampling"]
 
@@ -49,11 +49,16 @@ class Belief(ABC):
 
     @abstractmethod
     def draw(self) -> Array:
-        """Draw a model for each run; returns what arms earn in it, ``(runs, views, arms)``."""
+        """Draw a model for each run.
+
+        Returns:
+            The mean of the reward variable under each arm in it, ``(runs, views, arms)``: its own,
+            also where the reward is its negative.
+        """
 
     @abstractmethod
     def average(self) -> Array:
-        """What arms earn on average over the posterior, ``(runs, views, arms)``."""
+        """The mean of the reward variable under each arm over the posterior, as for `draw`."""
 
     @abstractmethod
     def view(self, observation: Any) -> Integers:
@@ -162,6 +167,11 @@ class ThompsonSampling(Agent):
     ) -> None:
         from causalppl.agents.latent_class_engine import LatentClasses
 
+        if isinstance(model, list | tuple):
+            raise GraphError(
+                f"the model is a {type(model).__name__}; expected a diagram, an SCM, or a mapping "
+                "from diagrams to prior weights, such as {graph: 0.5, other: 0.5}"
+            )
         weights = dict(model) if isinstance(model, Mapping) else {model: 1.0}
         if not weights or not all(weight > 0 for weight in weights.values()):
             raise QueryError(
@@ -193,8 +203,9 @@ class ThompsonSampling(Agent):
         )
 
     @classmethod
-    def for_env(cls, env: "SCMEnv", *, engine: Engine | None = None) -> Self:
+    def for_env(cls, env: SCMEnv, *, engine: Engine | None = None) -> Self:
         """Describe an agent that plays all arms of an environment and knows its diagram only."""
+        check_env(env, SCMEnv)
         return cls(
             env.scm,
             env.arms,
@@ -257,7 +268,7 @@ class ThompsonSampling(Agent):
         self._check(arms, transition.reward, rows)
         self.belief.learn(rows, arms)
 
-    def _read(self, log: Any, do: tuple[str, ...]) -> None:
+    def _read(self, log: Mapping[str, Any], do: tuple[str, ...]) -> None:
         runs, nodes = self.runs or 1, self.choice.graph.nodes
         if unknown := sorted(set(do) - set(nodes)):
             raise DataError(f"{', '.join(unknown)} was set in the log, but is not in the diagram")

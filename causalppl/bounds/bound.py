@@ -26,12 +26,12 @@ from causalppl.estimation.usable_rows import UsableRows
 from causalppl.exceptions import (
     AssumptionError,
     DataError,
-    GraphError,
     ImpossibleEvidenceError,
     NotIdentifiableError,
     QueryError,
 )
 from causalppl.graphs import ADMG
+from causalppl.graphs.checked import check_diagram
 from causalppl.identification import Estimand, identify
 from causalppl.inference.progress import is_shown
 from causalppl.programs import SCM
@@ -109,11 +109,7 @@ def bound(
     if sampling_weights and weights is None:
         raise DataError("sampling_weights is set without weights; give weights=, or leave it out")
     graph = graph_or_scm.graph if isinstance(graph_or_scm, SCM) else graph_or_scm
-    if not isinstance(graph, ADMG):
-        raise GraphError(
-            f"the first argument is {graph_or_scm!r}; expected a diagram, such as "
-            "ADMG.parse('X -> Y; X <-> Y'), or an SCM"
-        )
+    check_diagram(graph, "the first argument", "an SCM")
     asked = _checked_query(graph, query)
     given = {**keyed(sources or {}), **({} if data is None else {OBSERVED: data})}
     if not given and isinstance(graph_or_scm, SCM):

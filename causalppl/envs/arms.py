@@ -8,12 +8,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from torch import Tensor
 
 from causalppl.envs.settable import Values, find_values
 from causalppl.exceptions import DataError, QueryError
 from causalppl.programs import SCM
 
-__all__ = ["Arms", "Settings", "arm_numbers", "number_array"]
+__all__ = ["Arms", "Settings", "arm_numbers", "check_distinct", "number_array"]
 
 Index: TypeAlias = NDArray[np.int64]
 WHICH = "set"
@@ -221,6 +222,11 @@ def arm_numbers(actions: Any, count: int) -> Index:
     Raises:
         DataError: One is no integer (a truth value is none), or not the number of an arm.
     """
+    if isinstance(actions, Mapping):
+        raise DataError(
+            f"the action is {shorter(dict(actions))}; expected the number of an arm, its place in "
+            f"env.arms: 0 to {count - 1}"
+        )
     given = number_array(actions)
     if given.dtype.kind not in "iu":
         raise DataError(
@@ -231,6 +237,31 @@ def arm_numbers(actions: Any, count: int) -> Index:
         bad = chosen[(chosen < 0) | (chosen >= count)][0]
         raise DataError(f"action {bad} was taken; expected 0 to {count - 1}")
     return chosen
+
+
+def check_distinct(arms: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse arms that are the same.
+
+    Raises:
+        QueryError: Two are.
+    """
+    seen: dict[Any, int] = {}
+    for number, arm in enumerate(arms):
+        first = seen.setdefault(frozenset((n, _key(v)) for n, v in arm.items()), number)
+        if first != number:
+            raise QueryError(
+                f"arms {first} and {number} are the same, {shorter(dict(arm))}; expected each arm "
+                "once"
+            )
+
+
+def _key(value: Any) -> Any:
+    """A value as it can be looked up."""
+    if isinstance(value, spaces.Space):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return tuple(value)
+    return value.item() if isinstance(value, np.generic | Tensor) else value
 
 
 def number_array(given: Any) -> NDArray[Any]:

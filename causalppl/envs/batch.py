@@ -11,7 +11,9 @@ from gymnasium.vector.utils import batch_space
 from causalppl.envs.arms import number_array
 from causalppl.envs.by_value import ByValue
 from causalppl.envs.streams import OneStream, Stream, UnitStreams
+from causalppl.estimation.settings import check_count
 from causalppl.exceptions import AssumptionError, DataError
+from causalppl.seeding import checked_seed
 
 __all__ = ["BatchEnv"]
 
@@ -26,7 +28,7 @@ class BatchEnv(ByValue, VectorEnv[Any, Any, Any], Generic[Single]):
         num_envs: How many copies.
 
     Raises:
-        DataError: ``num_envs`` is below 1.
+        DataError: ``num_envs`` is no whole number from 1.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium's name
@@ -35,8 +37,7 @@ class BatchEnv(ByValue, VectorEnv[Any, Any, Any], Generic[Single]):
     }
 
     def __init__(self, env: Single, num_envs: int) -> None:
-        if num_envs < 1:
-            raise DataError(f"num_envs is {num_envs}; expected at least 1")
+        check_count("num_envs", num_envs, 1, 64)
         self.env, self.num_envs = env, num_envs
         self.single_action_space = env.action_space
         self.single_observation_space = env.observation_space
@@ -63,7 +64,7 @@ class BatchEnv(ByValue, VectorEnv[Any, Any, Any], Generic[Single]):
     def reset(
         self,
         *,
-        seed: int | Sequence[int] | None = None,
+        seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Draw units.
@@ -71,13 +72,14 @@ class BatchEnv(ByValue, VectorEnv[Any, Any, Any], Generic[Single]):
         Args:
             seed: One seed for the whole batch; or one for each environment, whose units then
                 depend on its own seed only: they are those of ``env.reset(seed=...)`` followed by
-                steps and resets of the single environment.
+                steps and resets of the single environment. None among these lets that environment
+                go on with its own chance, or begin with fresh one.
             options: Not used.
 
         Raises:
             AssumptionError: Several seeds are given, and some site of the program can only be
                 drawn for all units at once (see ``has_streams``).
-            DataError: The number of seeds is not that of environments.
+            DataError: The number of seeds is not that of environments, or one is no seed.
         """
         if seed is None or isinstance(seed, int | np.integer):
             super().reset(seed=None if seed is None else int(seed))
@@ -125,7 +127,7 @@ class BatchEnv(ByValue, VectorEnv[Any, Any, Any], Generic[Single]):
             "_final_info": ended,
         }
 
-    def _unit_streams(self, seeds: Sequence[int]) -> UnitStreams:
+    def _unit_streams(self, seeds: Sequence[int | None]) -> UnitStreams:
         if not self.has_streams:
             raise AssumptionError(
                 f"{len(seeds)} seeds were given, but some site of this program cannot be drawn "
@@ -133,4 +135,7 @@ class BatchEnv(ByValue, VectorEnv[Any, Any, Any], Generic[Single]):
             )
         if len(seeds) != self.num_envs:
             raise DataError(f"{len(seeds)} seeds were given; expected {self.num_envs}, or one")
-        return UnitStreams([int(seed) for seed in seeds])
+        checked = [None if seed is None else checked_seed(seed) for seed in seeds]
+        if isinstance(self._stream, UnitStreams):
+            return self._stream.reseeded(checked)
+        return UnitStreams([checked_seed(seed) for seed in checked])

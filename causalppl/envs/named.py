@@ -28,7 +28,7 @@ def make_env(name: str, **options: Any) -> Env:
     """Make a named environment.
 
     Args:
-        name: One of `environment_names`.
+        name: One of `environment_names`, or its identifier in Gymnasium.
         **options: Passed on: ``arms`` (``"POMIS"``, ``"MIS"``, ``"all"``, ``"joint"`` or
             ``"single"``, for bandits) and the options of `SCMEnv` or `SequentialSCMEnv`.
 
@@ -40,6 +40,7 @@ def make_env(name: str, **options: Any) -> Env:
         >>> env.action_space, round(env.oracle.best, 4)
         (Discrete(75), 0.7997)
     """
+    name = str(name).removeprefix("causalppl/").removesuffix("-v0")
     if name not in _MAKERS:
         raise QueryError(
             f"there is no environment {name!r}; expected one of {', '.join(environment_names())}"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.data import Table
-from causalppl.envs.arms import Arms
+from causalppl.envs.arms import Arms, check_distinct
 from causalppl.envs.enumeration import count_cells, enumerate_cells, fits_table
 from causalppl.envs.oracle import Oracle
 from causalppl.envs.pay import Pay
@@ -62,7 +62,8 @@ class SCMEnv(UnitEnv):
         oracle: True means, the optimum and regret, for evaluation.
 
     Raises:
-        QueryError: A variable is unknown, there is no arm, or one sets the outcome.
+        QueryError: A variable is unknown, there is no arm, two are the same, or one sets the
+            outcome.
         ProgramError: The program has random parameters: an environment has one truth.
         AssumptionError: What is seen depends on what may be set, or a ``truth`` is given for a
             program that is tabulated and so has its own.
@@ -120,6 +121,7 @@ class SCMEnv(UnitEnv):
                 f"an arm sets {outcome}, which makes the reward; expected arms that set its "
                 "causes, or may_set_outcome=True"
             )
+        check_distinct(choices.arms)
         self._settable = choices.allowed(scm)
         self.set_model(scm)
         if truth is not None and isinstance(self.units, TabulatedUnits):

@@ -48,6 +48,21 @@ class UnitStreams:
         self._block = np.empty((0, len(seeds)))
         self._next = 0
 
+    def reseeded(self, seeds: Sequence[int | None]) -> "UnitStreams":
+        """Return streams that begin anew for the units with a seed, and go on for the others."""
+        found, left = UnitStreams([0 if seed is None else seed for seed in seeds]), self._next
+        found._block = np.empty((_BLOCK, len(seeds)))
+        for unit, seed in enumerate(seeds):
+            own = found._block[:, unit]
+            if seed is not None:
+                own[:] = found._generators[unit].random(_BLOCK)
+                continue
+            kept = self._block[left:, unit]
+            found._generators[unit] = self._generators[unit]
+            own[: len(kept)] = kept
+            own[len(kept) :] = self._generators[unit].random(_BLOCK - len(kept))
+        return found
+
     def uniforms(self) -> NDArray[np.float64]:
         """Draw one uniform number for each unit."""
         if self._next == len(self._block):

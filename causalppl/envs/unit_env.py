@@ -3,6 +3,7 @@
 from typing import Any
 
 import gymnasium
+import numpy as np
 
 from causalppl.envs.by_value import ByValue
 from causalppl.envs.pay import Pay
@@ -27,6 +28,12 @@ class UnitEnv(ByValue, gymnasium.Env[Any, Any]):
     pay: Pay
     units: Any
     model_number = -1
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Begin anew; a seed of numpy is as good as one of Python."""
+        return super().reset(seed=int(seed) if isinstance(seed, np.integer) else seed)
 
     @property
     def graph(self) -> ADMG:

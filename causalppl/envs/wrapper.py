@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium
 
 from causalppl.data import Table
+from causalppl.envs.by_value import ByValue
 from causalppl.envs.regimes import observed_units
 from causalppl.envs.settable import find_values, is_rule
 from causalppl.exceptions import AssumptionError, QueryError
@@ -18,7 +19,7 @@ from causalppl.programs.interventions import Interventions
 __all__ = ["CausalEnvWrapper"]
 
 
-class CausalEnvWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
+class CausalEnvWrapper(ByValue, gymnasium.Wrapper[Any, Any, Any, Any]):
     """An environment that answers causal questions about itself.
 
     The model is the one that is given, or else the attribute ``scm`` of the environment (however
@@ -138,9 +139,12 @@ class CausalEnvWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         Raises:
             AssumptionError: There is no model.
             QueryError: What is set is hidden, unknown, or the reward.
+            DataError: It is set to a value that it cannot take.
         """
         self._check_settable(interventions)
-        return observed_units(self.scm.intervened(interventions), num_units, seed=seed)
+        found = observed_units(self.scm.intervened(interventions), num_units, seed=seed)
+        self._check_values({name: found[name].cpu().numpy() for name in interventions})
+        return found
 
     def _check_settable(self, interventions: Mapping[str, Any]) -> None:
         """Allow what an agent could do: not to what it does not see, nor to its own reward."""
@@ -165,8 +169,10 @@ class CausalEnvWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         Raises:
             AssumptionError: There is no model, or its reward is not known.
             QueryError: What is set is hidden, unknown, or the reward.
+            DataError: It is set to a number that it cannot be.
         """
         self._check_settable(interventions)
+        self._check_values(interventions)
         key = f"{self.reward_node}@done"
         answer = infer(self.scm, [key], worlds={"done": interventions}, seed=seed)
         return float(answer.mean()[key])
@@ -180,6 +186,7 @@ class CausalEnvWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         Raises:
             AssumptionError: The environment does not run the model: it was only given one.
             ProgramError: A variable is unknown.
+            QueryError: One is hidden.
             DataError: One is set to a value that it cannot take, or a reward leaves its range.
 
         If it fails, nothing is changed.
@@ -190,6 +197,7 @@ class CausalEnvWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
                 "expected an environment with an attribute 'scm'"
             )
         assert self._model is not None
+        self._check_shown(interventions)
         self._check_values(interventions)
         changed = self._model.intervened(interventions) if interventions else self._model
         put = getattr(self._carrier, "set_model", None)
@@ -198,6 +206,17 @@ class CausalEnvWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         else:
             put(changed)
         self.interventions = dict(interventions)
+
+    def _check_shown(self, interventions: Mapping[str, Any]) -> None:
+        """Leave alone what no agent sees: set to numbers one by one it would show itself."""
+        assert self._model is not None
+        sites, observed = self._model.structure.sites, self._model.observed
+        if hidden := [name for name in interventions if name in sites and name not in observed]:
+            raise QueryError(
+                f"{', '.join(hidden)} cannot be set: it is not observed; expected some of "
+                f"{', '.join(observed)}; for another law of what is hidden wrap an environment "
+                "with another model, such as SCMEnv(scm.intervened(...), ...)"
+            )
 
     def _check_values(self, interventions: Mapping[str, Any]) -> None:
         """Check numbers; what is paid is checked by its range."""

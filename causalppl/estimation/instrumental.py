@@ -38,8 +38,9 @@ from causalppl.estimation.instrument_methods import (
     Wald,
     average_effect,
 )
-from causalppl.exceptions import AssumptionError, DataError, GraphError, NotIdentifiableError
+from causalppl.exceptions import AssumptionError, DataError, NotIdentifiableError
 from causalppl.graphs import ADMG
+from causalppl.graphs.checked import check_diagram
 from causalppl.identification import find_instruments, is_instrument
 
 __all__ = ["GMM", "LIML", "InstrumentMethod", "TwoStageLeastSquares", "Wald", "estimate_iv"]
@@ -107,8 +108,7 @@ def estimate_iv(
         >>> print(estimate.query, round(float(estimate), 6))
         E[Y_{X=1} - Y_{X=0} | X_{Z=0}=0, X_{Z=1}=1] 3.0
     """
-    if not isinstance(graph, ADMG):
-        raise GraphError(f"the graph is {graph!r}; expected an ADMG; use ADMG.parse or scm.graph")
+    check_diagram(graph)
     table = Table.from_any(data, dtype=torch.float64)
     instruments, covariates = _chosen(graph, table, treatment, outcome, instrument, given)
     names = (outcome, treatment, *instruments, *covariates)

@@ -7,6 +7,7 @@ from causalppl.exceptions import (
     QueryError,
 )
 from causalppl.graphs import ADMG
+from causalppl.graphs.checked import check_diagram
 from causalppl.identification.estimand import Estimand
 from causalppl.identification.search import Search
 from causalppl.identification.sources import Domain, list_sources
@@ -68,8 +69,7 @@ def identify(
         >>> identify(graph, "E[Y_{X=0} | X=1]")
         sum_Z P(Z | X=1) E[Y | Z, X=0]
     """
-    if not isinstance(graph, ADMG):
-        raise GraphError(f"the graph is {graph!r}; expected an ADMG; use ADMG.parse or scm.graph")
+    check_diagram(graph)
     asked = parse_query(query) if isinstance(query, str) else query
     if not isinstance(asked, Query | Contrast):
         raise QueryError(f"the query is {query!r}; expected text, a Query or a Contrast")

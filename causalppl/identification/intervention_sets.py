@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from causalppl.exceptions import GraphError, NotIdentifiableError
 from causalppl.graphs import ADMG
+from causalppl.graphs.checked import check_diagram
 from causalppl.graphs.mixed import Nodes, closure, iterate_bits, union
 from causalppl.identification.identify import identify
 from causalppl.queries import Event, Intervention, Query, Term
@@ -38,7 +39,8 @@ def minimal_intervention_sets(
         to observe, is among them.
 
     Raises:
-        GraphError: A node is not in the graph, or the reward is among the manipulable ones.
+        GraphError: The graph is not an ADMG, a node is not in it, or the reward is among the
+            manipulable ones.
 
     References:
         Lee and Bareinboim (2018), Structural causal bandits: where to intervene?
@@ -83,7 +85,8 @@ def possibly_optimal_sets(
         observe.
 
     Raises:
-        GraphError: A node is not in the graph, or the reward is among the manipulable ones.
+        GraphError: The graph is not an ADMG, a node is not in it, or the reward is among the
+            manipulable ones.
 
     References:
         Lee and Bareinboim (2018), Structural causal bandits: where to intervene; with
@@ -106,7 +109,7 @@ def requires_experiment(graph: ADMG, treatment: Nodes, outcome: str) -> bool:
     """Whether observation alone cannot tell what setting the treatment does to the outcome.
 
     Raises:
-        GraphError: A node is not in the graph.
+        GraphError: The graph is not an ADMG, or a node is not in it.
         QueryError: The outcome is among the treatments.
 
     Example:
@@ -114,6 +117,7 @@ def requires_experiment(graph: ADMG, treatment: Nodes, outcome: str) -> bool:
         >>> requires_experiment(bow(), "X", "Y"), requires_experiment(front_door(), "X", "Y")
         (True, False)
     """
+    check_diagram(graph)
     names = graph.in_order(treatment)
     graph.mask(outcome)
     query = Query("P", (Event(Term(outcome)),), do=tuple(map(Intervention, names)))
@@ -180,6 +184,7 @@ def _ancestors(graph: ADMG, y: int, cut: int, within: int) -> int:
 
 
 def _limits(graph: ADMG, reward: str, manipulable: Nodes | None) -> tuple[int, int]:
+    check_diagram(graph)
     y = graph.mask(reward)
     if y.bit_count() != 1:
         raise GraphError(f"the reward is {reward!r}; expected one node")

@@ -6,6 +6,7 @@ from itertools import chain, combinations, islice
 
 from causalppl.exceptions import GraphError, NotIdentifiableError, QueryError
 from causalppl.graphs import ADMG, Path, find_open_path
+from causalppl.graphs.checked import check_diagram
 from causalppl.identification.estimand import Estimand, Step
 from causalppl.identification.expression import (
     Node,
@@ -82,8 +83,7 @@ def recover_from_missing_data(
         >>> recover_from_missing_data(graph, "P(Y | do(X))", {"Y": "R_Y"})
         P(Y | X, R_Y=1)
     """
-    if not isinstance(graph, ADMG):
-        raise GraphError(f"the graph is {graph!r}; expected an ADMG; use ADMG.parse")
+    check_diagram(graph)
     ordered = graph.in_canonical_order()
     shown = _checked_indicators(ordered, indicators)
     asked = parse_query(query) if isinstance(query, str) else query

@@ -26,6 +26,7 @@ from operator import or_
 
 from causalppl.exceptions import GraphError, NotIdentifiableError, QueryError
 from causalppl.graphs import ADMG, Path, find_minimal_separator, find_open_path, is_separated
+from causalppl.graphs.checked import check_diagram
 from causalppl.graphs.components import district_masks
 from causalppl.graphs.mixed import closure, iterate_bits, union
 from causalppl.graphs.separation import minimal_separators
@@ -196,8 +197,7 @@ def _given(query: Query) -> tuple[str, ...]:
 def _checked(
     graph: ADMG, selected_on: str, external: Iterable[Iterable[str]]
 ) -> list[frozenset[str]]:
-    if not isinstance(graph, ADMG):
-        raise GraphError(f"the graph is {graph!r}; expected an ADMG; use ADMG.parse or scm.graph")
+    check_diagram(graph)
     if effects := graph.children(selected_on):
         raise GraphError(
             f"the selection node {selected_on} has the effects {', '.join(sorted(effects))}; "

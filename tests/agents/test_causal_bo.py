@@ -1,5 +1,8 @@
 """Causal Bayesian optimisation: drawn mechanisms against Pyro's, optima against dense grids."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pyro
 import pytest
@@ -242,3 +245,16 @@ def test_a_log_that_is_no_table_is_refused(column):
     agent = CausalBayesianOptimisation(CHAIN, BOX, "Y").start(seed=0)
     with pytest.raises(DataError, match=r"missing|shapes|other things"):
         agent.observe({"X": [0.0, 1.0], "Z": column, "Y": [0.0, 1.0]})
+
+
+def test_fits_do_without_the_compiler_of_torch():
+    code = (
+        "import sys, numpy as np\n"
+        "from causalppl.agents.gp_mechanism import GPMechanism, Rows\n"
+        "rows = {'Z': np.arange(6.0), 'Y': np.arange(6.0) ** 2}\n"
+        "rows = Rows(rows, {name: np.zeros(6, dtype=bool) for name in rows})\n"
+        "mechanism = GPMechanism('Y', ('Z',), {}, {'Z': (0.0, 5.0)})\n"
+        "mechanism.fit(rows, mechanism.fresh())\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
