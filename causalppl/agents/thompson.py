@@ -137,6 +137,12 @@ class ThompsonSampling(Agent):
         maximise: Whether the reward variable is to be large, or else small.
         engine: How the posterior is held; by default `LatentClasses`, for discrete variables.
 
+    Raises:
+        GraphError: The model is neither a diagram nor a program, nor a mapping of such.
+        QueryError: Weights are not positive, diagrams have different nodes, or a variable is not in
+            them; an arm sets the reward, or is there twice; what is seen depends on what is set.
+        DataError: An arm sets a variable to a value that it does not take, or to no number.
+
     References:
         Thompson (1933); Lee and Bareinboim (2018), Structural causal bandits; Bareinboim, Forney
         and Pearl (2015), Bandits with unobserved confounders, for the intent.

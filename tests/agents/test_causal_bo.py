@@ -247,6 +247,7 @@ def test_a_log_that_is_no_table_is_refused(column):
         agent.observe({"X": [0.0, 1.0], "Z": column, "Y": [0.0, 1.0]})
 
 
+@pytest.mark.slow
 def test_fits_do_without_the_compiler_of_torch():
     code = (
         "import sys, numpy as np\n"

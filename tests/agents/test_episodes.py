@@ -103,7 +103,7 @@ def test_environments_without_streams_are_played_too():
 def test_nothing_to_play_is_refused():
     env = environment(two_stage_dtr)
     agent = UCDTR(DTRModel.for_env(env))
-    with pytest.raises(DataError, match="episodes is 0, runs 5"):
+    with pytest.raises(DataError, match="episodes is 0; expected a whole number from 1"):
         run_episodes(agent, env, 0, 5)
     with pytest.raises(AssumptionError, match="has not started"):
         agent.act({"stage": 0, "S1": 0})
