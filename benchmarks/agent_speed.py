@@ -2,9 +2,9 @@
 
 On task 3 of Lee and Bareinboim (2018) with its 16 possibly optimal arms. All that a run does is
 counted: acting, the environment, learning, exact regret, and keeping the record. The posterior over
-models is swept eight times after each of the first 200 rows and once after later ones, so that short
-runs are slower: both the length of the task and its first 1,000 steps are timed. A peer plays one
-run at a time, as it is made, and is spared the environment: its rewards are plain coins. It may
+models is swept eight times after each of the first 200 rows and once after later ones, so that
+short runs are slower: both the length of the task and its first 1,000 steps are timed. A peer plays
+one run at a time, as it is made, and is spared the environment: its rewards are plain coins. It may
 live in another environment::
 
     PEERS_PYTHON=/path/bin/python python benchmarks/agent_speed.py
