@@ -122,8 +122,8 @@ class ArmContrast:
         The variance is at least what the outcomes of both arms together lead to expect, if the
         action does not change their spread. A limit is moved out, never in, by what skewness adds
         to it. And an arm in which fewer than ten rows have another outcome than the commonest of
-        their stratum gets one row more, at the worst outcome that can be, as outcomes may be rare
-        ones that it does not show.
+        their stratum (no outcome is common if all in the arm differ) gets one row more, at the
+        worst outcome that can be, as outcomes may be rare ones that it does not show.
 
         References:
             Mickey and Brown (1966), for the degrees of freedom; Hall (1992), On the removal of
@@ -144,6 +144,15 @@ class ArmContrast:
     def freedom(self) -> float:
         """The degrees of freedom of the standard error at odds ratio 1."""
         return min(self._end(1.0, side)[1].freedom for side in (0, 1))
+
+    @cached_property
+    def skewness(self) -> float:
+        """The skewness of an arm's mean at odds ratio 1, in size; of the more skewed one."""
+        moved = self._boxes.influence(1.0, self._signs(0), self._means(1.0, 0))
+        cubes = self._weights**3 * self._boxes.sums(moved**3 / self.repeats**2)
+        squares = self._weights**2 * self._spread.shown
+        third, second = (each.reshape(-1, 2).sum(0) for each in (cubes, squares))
+        return float((abs(third) / np.maximum(second**1.5, 1e-300)).max())
 
     def _end(self, odds_ratio: float, side: int) -> tuple[float, _Reach]:
         """One end, and its sampling error: of the means in cells, and of the shares of strata."""

@@ -12,6 +12,7 @@ from causalppl.bounds.weight_cells import WeightCells
 __all__ = ["CellSpread"]
 
 Array: TypeAlias = NDArray[np.float64]
+Codes: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
 
 
@@ -76,19 +77,26 @@ class CellSpread:
     def apart(self) -> Array:
         """How many rows of each arm have another outcome than the commonest of their cell.
 
-        With uneven weights, the effective number. Few of them: outcomes may be rare ones, of which
-        the rows need not show all.
+        Where no outcome of an arm occurs twice, all its rows. With uneven weights, the effective
+        number. Few of them: outcomes may be rare ones, of which the rows need not show all.
         """
         cell, number = self.boxes.cell, self.repeats * (self._weights > 0)
-        order = np.lexsort((self.boxes.y, cell))
-        y, of = self.boxes.y[order], cell[order]
-        starts = np.flatnonzero(np.append(True, (y[1:] != y[:-1]) | (of[1:] != of[:-1])))
-        commonest = np.zeros(len(self.mass))
-        np.maximum.at(commonest, of[starts], np.add.reduceat(number[order], starts))
-        rows = self.boxes.sums(number).reshape(-1, 2).sum(0)
+        common = np.zeros(len(self.mass))
+        np.maximum.at(common, *self._numbers_alike(cell, number))
+        rows, common = (each.reshape(-1, 2).sum(0) for each in (self.boxes.sums(number), common))
+        for arm in (0, 1):
+            if self._numbers_alike(cell % 2, number * (cell % 2 == arm))[1].max() <= 1:
+                common[arm] = 0.0
         weights, squares = (each.reshape(-1, 2).sum(0) for each in (self.mass, self._second))
         effective = weights**2 / np.maximum(squares, 1e-300) / np.maximum(rows, 1.0)
-        return np.asarray((rows - commonest.reshape(-1, 2).sum(0)) * np.minimum(effective, 1.0))
+        return np.asarray((rows - common) * np.minimum(effective, 1.0))
+
+    def _numbers_alike(self, group: Codes, number: Array) -> tuple[Codes, Array]:
+        """How many rows of a group have each outcome that is found in it, with their group."""
+        order = np.lexsort((self.boxes.y, group))
+        y, of = self.boxes.y[order], group[order]
+        starts = np.flatnonzero(np.append(True, (y[1:] != y[:-1]) | (of[1:] != of[:-1])))
+        return of[starts], np.add.reduceat(number[order], starts)
 
     @cached_property
     def mass(self) -> Array:

@@ -149,7 +149,7 @@ class Arms:
     weight: Array
 
     @classmethod
-    def read(cls, y: Any, f: Any, weights: Any) -> "Arms":
+    def read(cls, y: Any, f: Any, weights: Any, *, are_sampling: bool = False) -> "Arms":
         """Read and check the columns."""
         found = read_rows(y=y)["y"]
         arm, values = read_codes("f", f)
@@ -160,7 +160,7 @@ class Arms:
                 f"f takes {len(values)} values ({', '.join(map(repr, values[:5]))}); expected two "
                 "arms, both with rows"
             )
-        weight = read_row_weights(weights, len(found))
+        weight = read_row_weights(weights, len(found), are_sampling=are_sampling)
         return cls(found, arm, np.ones(len(found)) if weight is None else weight)
 
     @property

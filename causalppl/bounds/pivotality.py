@@ -99,6 +99,7 @@ def pivotality(
     outcome_range: tuple[float, float] | None = None,
     level: float = 0.05,
     weights: Any = None,
+    sampling_weights: bool = False,
 ) -> Pivotality:
     """Hold a naive contrast against the strength of its confounding, and against chance.
 
@@ -111,6 +112,8 @@ def pivotality(
             spread over; None: those that were seen, which is noted.
         level: The level at which sampling error is allowed for, two-sided.
         weights: How often each row counts: whole numbers are equal rows, others sampling weights.
+        sampling_weights: Take weights for sampling weights even if all are whole numbers, as where
+            a row of a survey stands for 1,200 people.
 
     Returns:
         The contrast, the bias that is possible, and whether the sign stands. Sampling error is
@@ -130,7 +133,7 @@ def pivotality(
         raise DataError("expected either z, a measured confounder, or information_cap, not both")
     if not 0 < level < 1:
         raise DataError(f"level is {level!r}; expected a number between 0 and 1, such as 0.05")
-    arms = Arms.read(y, f, weights)
+    arms = Arms.read(y, f, weights, are_sampling=sampling_weights)
     arms.check_sizes()
     if z is not None:
         strata = Strata.read(y, f, z, weights)

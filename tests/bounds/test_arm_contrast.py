@@ -145,6 +145,54 @@ def test_noise_is_preferred_at_most_as_often_as_the_level_says(noise, design):
     assert count <= 0.05 * REPEATS
 
 
+SMALL = {
+    "normal": lambda rng, n: rng.normal(size=n),
+    "exponential": lambda rng, n: rng.exponential(size=n),
+    "lognormal": lambda rng, n: rng.lognormal(size=n),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [16, 18, 20, 22, 24])
+@pytest.mark.parametrize("noise", SMALL)
+def test_noise_in_the_fewest_rows_is_preferred_at_most_as_often_as_the_level_says(noise, size):
+    rng = np.random.default_rng(18)
+    count = 0
+    for _ in range(REPEATS):
+        arm, _, _ = trial(rng, size, size // 2)
+        low, high = contrast(SMALL[noise](rng, size), arm).limits(1.0, 0.05)
+        count += low > 0 or high < 0
+    assert count <= 0.05 * REPEATS
+
+
+def test_a_large_effect_is_found_in_ten_rows_of_each_action():
+    rng = np.random.default_rng(19)
+    arm, ours, welch = np.arange(20) % 2, 0, 0
+    for _ in range(200):
+        y = rng.normal(size=20) + 2 * arm
+        ours += preferred(contrast(y, arm)) == 1
+        welch += stats.ttest_ind(y[arm == 1], y[arm == 0], equal_var=False).pvalue < 0.05
+    assert ours >= 0.9 * 200
+    assert ours >= welch - 0.05 * 200
+
+
+def test_rows_apart_are_all_rows_only_where_no_outcome_of_an_arm_occurs_twice():
+    arm, stratum = np.repeat([0, 1], 6), np.tile([0, 0, 0, 1, 1, 2], 2)
+    y = np.array([0, 1, 2, 3, 4, 5.0, 0, 1, 1, 3, 4, 1])
+    # of arm 1, the commonest outcome of each stratum is left out: 2 rows, 1 and 1
+    assert contrast(y, arm, stratum)._spread.apart.tolist() == [6, 2]
+    counted = ArmContrast(y, arm, stratum, np.ones(12), np.full(12, 2.0), (0.0, 5.0))
+    assert counted._spread.apart.tolist() == [6, 4]  # each row of arm 0, too, is there twice
+
+
+def test_the_skewness_is_that_of_the_more_skewed_mean():
+    rng = np.random.default_rng(20)
+    y, arm = rng.normal(size=500), np.repeat([0, 1], [300, 200])
+    y[300:] = rng.exponential(size=200)
+    by_hand = stats.skew(y[300:]) / np.sqrt(200)
+    assert contrast(y, arm).skewness == approx(by_hand, rel=0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [200, 400])
 def test_noise_that_is_large_where_an_action_is_rare_is_not_preferred(size):
