@@ -59,6 +59,7 @@ class CanonicalModel:
         is_joined: Whether a clique of bidirected edges stands for several latents.
         is_thinned: Whether variables were left out.
         is_loosened: Whether independences of responses were left out.
+        is_unseen: Whether what is given never occurred in the rows.
         solvers: District to its programs, made when they are needed.
     """
 
@@ -72,6 +73,7 @@ class CanonicalModel:
     is_joined: bool = False
     is_thinned: bool = False
     is_loosened: bool = False
+    is_unseen: bool = False
     solvers: dict[District, DistrictSolver] = field(default_factory=dict)
 
     @property
@@ -85,6 +87,31 @@ class CanonicalModel:
         districts = [solver.district for solver in self.solvers.values()]
         is_whole = not (self.is_cut or self.is_joined or self.is_thinned or self.is_loosened)
         return is_whole and all(district.is_exact for district in districts)
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the frequencies of rows fit no model, and the nearest law was used."""
+        return not self.is_exact and any(0 in solver.moved for solver in self.solvers.values())
+
+    @property
+    def moved_share(self) -> float:
+        """The share of the resampled laws that fit no model."""
+        moved = {number for solver in self.solvers.values() for number in solver.moved}
+        return len(moved - {0}) / max(self.batch - 1, 1)
+
+    def check_fit(self) -> None:
+        """Refuse rows that refute the diagram, after the ends were found.
+
+        Raises:
+            AssumptionError: They do; its ``witness`` is the `Violation`.
+        """
+        for district, solver in self.solvers.items():
+            if not self.is_exact and solver.is_refuted:
+                share = len(solver.moved - {0}) / (self.batch - 1)
+                raise violated_inequality(
+                    self._types(district, keep_impossible=True),
+                    f", and {share:.0%} of {self.batch - 1} resampled laws fit no model either",
+                )
 
     def thinned(self, needed: frozenset[str]) -> "CanonicalModel":
         """Return the model of the causes of some variables alone."""
@@ -118,6 +145,8 @@ class CanonicalModel:
         if not given:
             under = replace(under, constant=np.ones(self.batch))
         if under.is_constant and under.constant[0] <= _RESIDUE:
+            if not self.is_exact:
+                return self._unknown(question)
             raise ImpossibleEvidenceError(
                 "what is given has probability zero in the sources; expected a positive "
                 "probability; change the given part"
@@ -130,7 +159,19 @@ class CanonicalModel:
         else:
             low = self._smallest_ratio(over, under, fine)
             high = -self._smallest_ratio(over.negative(), under, fine)
+            if np.isnan(low[0]):
+                return self._unknown(question)
+            low, high = (
+                np.where(np.isnan(end), all_, end)
+                for end, all_ in zip((low, high), question.span, strict=True)
+            )
         return Ends(low, high, True)
+
+    def _unknown(self, question: Question) -> Ends:
+        """The ends where what is given never occurred in the rows: all that is possible."""
+        self.is_unseen = True
+        low, high = question.span
+        return Ends(np.full(self.batch, low), np.full(self.batch, high), False)
 
     def _searched(
         self,
@@ -195,7 +236,7 @@ class CanonicalModel:
         found = self.solvers[district].smallest_ratio(
             fine[district], cost, lambda number: under.cost(district, number)
         )
-        if found is None:
+        if self.is_exact and np.isnan(found).any():
             raise ImpossibleEvidenceError(
                 "what is given has probability zero in every model that agrees with the sources; "
                 "expected a positive probability; change the given part"
@@ -249,18 +290,19 @@ class CanonicalModel:
     def notes(self) -> tuple[str, ...]:
         """What the reader should know."""
         found = []
-        moved = {number for solver in self.solvers.values() for number in solver.moved}
-        if 0 in moved and not self.is_exact:
+        if self.is_moved:
             distance = max(solver.distance for solver in self.solvers.values())
             found.append(
                 "the frequencies fit no model on the diagram; the nearest that do were used, "
                 f"{distance:.2g} away on average"
             )
-        if share := len(moved - {0}) / max(self.batch - 1, 1):
+        if share := self.moved_share:
             told = f"{share:.0%}" if share >= 0.01 else "less than 1%"
             found.append(
                 f"{told} of the resampled laws fit no model; the nearest that do were used"
             )
+        if self.is_unseen:
+            found.append("what is given never occurred in the rows, which say nothing of it")
         if self.is_cut:
             found.append("a source lacks a cause of what it observes, and was used in part")
         if self.is_joined:

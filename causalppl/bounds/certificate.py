@@ -104,6 +104,9 @@ class Certificate:
     ) -> "Certificate":
         """Decide between two actions from bounds by any method.
 
+        It abstains where the rows, and more than half of the laws resampled from them, fit no model
+        on the diagram, see `Canonical`.
+
         Args:
             bounds: Of the mean outcome under one action less that under another, as of an ATE; or
                 of the mean under each of two actions, along one axis.
@@ -129,6 +132,10 @@ class Certificate:
             ends = float(bounds.lower), float(bounds.upper)
         else:
             names, (low, high), ends = _from_two(bounds, actions, level)
+        notes = bounds.notes
+        if _is_misfit(bounds):
+            low, high = min(low, 0.0), max(high, 0.0)
+            notes += ("as the rows fit no model, the interval was widened until it holds 0",)
         estimate = ends[0] if ends[0] == ends[1] else None
         return cls(
             decided((low, high), names),
@@ -138,7 +145,7 @@ class Certificate:
             bounds.assumptions,
             level,
             _largest_error(bounds),
-            notes=bounds.notes,
+            notes=notes,
             layers=(Layer(bounds.method, sum(ends) / 2, ends, (low, high)),),
             diagnostics=bounds.diagnostics,
             is_sampled=bounds.num_rows > 0,
@@ -283,6 +290,13 @@ def _is_set(query: Query | Contrast | str, label: str) -> bool:
     openings = label_open_values([query])
     has_mean = query.kind == "E" or all(e.value is not None for e in query.outcomes)
     return has_mean and any(isinstance(w, str) and name == label for w, name in openings.items())
+
+
+def _is_misfit(bounds: Bounds) -> bool:
+    """Whether the rows and most laws resampled from them fit no model on the diagram."""
+    moved = bounds.diagnostics.get("moved", ())
+    count = 0 if bounds.draws is None else len(bounds.draws)
+    return 0 in moved and len(moved) - 1 > count / 2
 
 
 def _largest_error(bounds: Bounds) -> float:

@@ -29,6 +29,9 @@ Cost: TypeAlias = Callable[[int], Array]
 _ROUNDING = 1e-7  # what may be left of an equality or an inequality that exact laws meet
 _DRAW_PRECISION = 1e-4  # of the ends under a resampled law, whose spread is far larger
 _LEAST = -1e-11  # a probability that is zero but for rounding
+_FEWEST_DRAWS = 50  # that can show that a law lies too far from every model for chance
+_REFUTED = 0.95  # share of resampled laws that fit no model, where the rows refute the diagram
+_CHANCE = 0.01  # how often, at most, rows of a model may be said to refute it
 
 
 class DistrictSolver:
@@ -52,15 +55,36 @@ class DistrictSolver:
         self.district = district.with_right_sides(program.consistent(right, district.weights))
         self.moved: set[int] = set()
         self.distance = 0.0
+        self._given = self.district.right_sides.copy()
         if program.minimise(np.zeros(len(program)), self.district.right_sides[0]) is None:
             self.distance = self._move(0)
             if is_exact and self.distance > _ROUNDING:
                 raise violated_inequality(unpruned())
+            if not is_exact:
+                self._move_drawn()
 
     @property
     def right_sides(self) -> Array:
         """Probabilities of the rows, shape ``(batch, rows)``."""
         return self.district.right_sides
+
+    @property
+    def is_refuted(self) -> bool:
+        """Whether no model on the diagram explains how far the first law lies from all of them.
+
+        Nearly all resampled laws fit no model, and resampled ones of the nearest law that fits are
+        hardly ever as far from all models as the first law is. The second is needed as well: where
+        many inequalities are met with next to no slack, most laws of rows break one of them.
+        """
+        laws = self._given
+        drawn = laws[1:]
+        if 0 not in self.moved or len(drawn) < _FEWEST_DRAWS:
+            return False
+        if len(self.moved - {0}) < _REFUTED * len(drawn):
+            return False
+        nearest, distance = self._nearest(laws[:1])
+        _, distances = self._nearest(nearest + drawn - drawn.mean(0))
+        return bool((distances >= distance).mean() < _CHANCE)
 
     def smallest(self, fine: FineTypes, cost: Cost, *, varies: bool) -> Array:
         """Find the smallest mean of a cost under each law.
@@ -94,8 +118,8 @@ class DistrictSolver:
                 self._reuse(found, least, values, is_open)
         return values
 
-    def smallest_ratio(self, fine: FineTypes, over: Cost, under: Cost) -> Array | None:
-        """Find the smallest ratio of two mean costs under each law; None where there is none."""
+    def smallest_ratio(self, fine: FineTypes, over: Cost, under: Cost) -> Array:
+        """Find the smallest ratio of two mean costs under each law; NaN where there is none."""
         values, known = [], np.empty((0, 2))
         for number in range(len(self.right_sides)):
             pair = np.stack([over(number), under(number)], 1)
@@ -110,9 +134,7 @@ class DistrictSolver:
             if found is None and self._is_infeasible(number):
                 self._move(number)
                 found = program.minimise_ratio(a, b, self.right_sides[number])
-            if found is None:
-                return None
-            values.append(found.value)
+            values.append(np.nan if found is None else found.value)
         return np.array(values)
 
     def _solve_together(
@@ -168,6 +190,23 @@ class DistrictSolver:
         program = self.district.program
         return program.minimise(np.zeros(len(program)), self.right_sides[number]) is None
 
+    def _move_drawn(self) -> None:
+        """Move all resampled laws that fit no model, where the first does not."""
+        nearest, distances = self._nearest(self._given[1:])
+        found = 1 + np.flatnonzero(distances > _ROUNDING)
+        self.right_sides[found] = nearest[found - 1]
+        self.moved |= set(found.tolist())
+
+    def _nearest(self, laws: Array) -> tuple[Array, Array]:
+        """The nearest laws that fit, shaped as those given, and how far each is away."""
+        program, weights = self.district.program, self.district.weights
+        nearest, is_found = laws.copy(), np.zeros(len(laws), dtype=bool)
+        if program.is_small and len(laws):
+            nearest, is_found = program.nearest_many(laws, weights)
+        for number in np.flatnonzero(~is_found):
+            nearest[number] = program.nearest(laws[number], weights)[0]
+        return nearest, np.abs(nearest - laws)[:, 1:] @ weights[1:]
+
     def _move(self, number: int) -> float:
         nearest, _, distance = self.district.program.nearest(
             self.right_sides[number], self.district.weights
@@ -193,11 +232,12 @@ def agree_on_zeros(pruned: DistrictTypes, full: DistrictTypes) -> bool:
     return bool(np.abs(right @ pruned.program.equalities).max(initial=0.0) < _ROUNDING)
 
 
-def violated_inequality(district: DistrictTypes) -> AssumptionError:
+def violated_inequality(district: DistrictTypes, besides: str = "") -> AssumptionError:
     """Say which inequality a law violates that every model on the diagram meets.
 
     Args:
         district: Types with those kept that fall into impossible rows.
+        besides: What else was found.
 
     Returns:
         The error to raise, its ``witness`` a `Violation`.
@@ -217,8 +257,8 @@ def violated_inequality(district: DistrictTypes) -> AssumptionError:
     witness = Violation(_in_words(district, weight), float(weight @ right), most)
     return AssumptionError(
         f"the data contradict the diagram: every model on it has {witness} (an instrumental "
-        "inequality); expected a law that some model has; drop an assumption, for instance by "
-        "adding the bidirected edge that is in doubt",
+        f"inequality){besides}; expected a law that some model has; drop an assumption, for "
+        "instance by adding the bidirected edge that is in doubt",
         witness=witness,
     )
 

@@ -10,7 +10,7 @@ from causalppl.bounds.certificate import Certificate
 from causalppl.bounds.closed_forms import instrumental_inequality
 from causalppl.bounds.method import OBSERVED, BoundProblem
 from causalppl.data import Factor, Table
-from causalppl.exceptions import AssumptionError, DataError
+from causalppl.exceptions import AssumptionError, DataError, HeuristicWarning
 from causalppl.graphs import ADMG
 from causalppl.programs.finite import random_finite_model
 from causalppl.queries import Query, parse_query
@@ -107,13 +107,19 @@ def test_laws_of_instruments_are_accepted_exactly_if_the_inequality_holds(seed):
 
 def test_data_that_break_an_inequality_are_moved_to_the_nearest_law_and_said_so():
     law = violating_law(np.random.default_rng(1))
-    found = solve(IV, "ATE(X -> Y)", tables={OBSERVED: drawn(law, 500, 0)}, num_draws=10)
+    rows = {OBSERVED: drawn(law, 500, 0)}
+    with pytest.warns(HeuristicWarning, match="fit no model on the diagram"):
+        found = solve(IV, "ATE(X -> Y)", tables=rows, num_draws=10)  # too few to refuse it
+    assert not found.is_sharp
     assert "the nearest that do were used" in found.notes[0]
     assert found.notes[1].endswith(
         "% of the resampled laws fit no model; the nearest that do were used"
     )
     assert not found.notes[1].startswith("0%")
     assert -1 <= found.lower <= found.upper <= 1
+    alone = solve(IV, "ATE(X -> Y)", tables=rows, num_draws=0)
+    assert not alone.is_sharp
+    assert "the nearest that do were used" in alone.notes[0]
 
 
 def test_responses_that_frequencies_of_zero_rule_out_come_back_where_none_is_left():
@@ -121,7 +127,9 @@ def test_responses_that_frequencies_of_zero_rule_out_come_back_where_none_is_lef
     law = Factor(("Z", "X", "Y"), [[[0.5, 0], [0, 0]], [[0, 0.5], [0, 0]]])
     with pytest.raises(AssumptionError, match="this is 2 "):
         solve(IV, "P(Y=1 | do(X=0))", {OBSERVED: law})
-    found = solve(IV, "P(Y=1 | do(X=0))", tables={OBSERVED: Table.from_any(table)}, num_draws=5)
+    rows = {OBSERVED: Table.from_any(table)}
+    with pytest.warns(HeuristicWarning, match="fit no model on the diagram"):
+        found = solve(IV, "P(Y=1 | do(X=0))", tables=rows, num_draws=5)
     assert "the nearest that do were used" in found.notes[0]
     assert 0 <= found.lower <= found.upper <= 1
 
