@@ -89,12 +89,13 @@ class Difference:
     def _used(self) -> NDArray[np.bool_]:
         return np.asarray((self.fixed + self.free > 0) & (self.first + self.second > 0))
 
-    def _maximum(self, odds_ratio: float, sign: int) -> JointMaximum:
+    def _maximum(self, odds_ratio: float, sign: int, floor: float = -math.inf) -> JointMaximum:
         used = self._used
         first, second = (self.first, self.second) if sign > 0 else (self.second, self.first)
         fixed, free = self.fixed[used], self.free[used]
         least, most = fixed + free / odds_ratio, fixed + free * odds_ratio
-        return largest_difference(self.y[used], first[used], second[used], least, most)
+        columns = self.y[used], first[used], second[used], least, most
+        return largest_difference(*columns, floor=floor)
 
     def influence(self, odds_ratio: float, ends: Ends) -> Array:
         """By how much each row moves the ends."""
@@ -133,11 +134,16 @@ class Difference:
         return self._reaching_apart(value) if self.is_disjoint else self._reaching_jointly(value)
 
     def _reaching_jointly(self, value: float) -> float:
-        """Newton's method on the end that must move, in the logarithm of the ratio."""
+        """Newton's method on the end that must move, in the logarithm of the ratio.
+
+        Whether any ratio is enough is asked first: that takes far less than the largest difference.
+        """
         start = self.ends(1.0)[0]
         if start == value:
             return 1.0
         sign = 1 if value > start else -1
+        if self._maximum(LARGEST, sign, floor=sign * value).value < sign * value:
+            return math.inf
         left, right, most = 0.0, math.inf, math.log(LARGEST)
         at = self._first_guess(value)
         for _ in range(_MOST_STEPS):

@@ -12,7 +12,8 @@ that falls with the square of its length:
   their chord by at most ``(m_a - m_b) (b - a) / 4`` times the second mass, where that is positive.
 
 Intervals are cut until the gap is closed (branch and bound). In a short one the side of most rows
-is known, and these are added up once; of many rows a sample says first where to cut.
+is known, and these are added up once; of many rows a sample says first where to cut. Of very few
+rows all edges of the box are looked at.
 """
 
 import heapq
@@ -24,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.bounds.corner_sums import CornerSums, Lagrangian, Region
+from causalppl.bounds.edge_maximum import edge_maximum, share_of_edge
 
 __all__ = ["JointMaximum", "largest_difference"]
 
@@ -34,6 +36,7 @@ _MOST_PARTS = 3_000
 _LARGEST = 1e9  # multiplier, of the one at the start
 _TOLERANCE = 1e-11  # of the spread of outcomes
 _FEW = 1_000  # open rows, for which a second bound is cheap
+_FEWEST = 12  # rows, up to which all edges of the box are looked at
 _SAMPLE = 4_000  # rows that are looked at first, to know where to look
 _MANY = 10 * _SAMPLE  # rows, from which that pays
 _CLIMB = 3  # steps from where the sample has its maximum
@@ -85,7 +88,13 @@ class _Point(NamedTuple):
 
 
 def largest_difference(
-    y: Array, first: Array, second: Array, least: Array, most: Array
+    y: Array,
+    first: Array,
+    second: Array,
+    least: Array,
+    most: Array,
+    *,
+    floor: float = -np.inf,
 ) -> JointMaximum:
     """Maximise the difference of two weighted means over a box of weights.
 
@@ -95,6 +104,7 @@ def largest_difference(
         second: Its share in the second.
         least: The smallest weight of each row, positive.
         most: The largest.
+        floor: A value; the search then ends as soon as it is known whether some are above it.
 
     Returns:
         The maximum.
@@ -108,15 +118,19 @@ def largest_difference(
     """
     centre = float(first @ y / first.sum())  # so that sums are exact where outcomes are far from 0
     columns = (y - centre, first, second, least, most)
+    if len(y) <= _FEWEST:
+        rows = np.stack([first * columns[0], first, second * columns[0], second])
+        one, other, weights = edge_maximum(rows, least, most)
+        return JointMaximum(one - other, 0.0, one + centre, other + centre, weights)
     known: dict[float, _Cut] = {}
-    if len(y) >= _MANY:
+    if len(y) >= _MANY and floor == -np.inf:
         every = len(y) // _SAMPLE
         if first[::every].any() and second[::every].any():
             sample = _Search(*(column[::every] for column in columns))
             sample.tolerance *= _COARSE / _TOLERANCE
             sample.run()
             known = sample.at
-    found = _Search(*columns, guesses=known).run()
+    found = _Search(*columns, guesses=known, floor=floor).run()
     return found._replace(first=found.first + centre, second=found.second + centre)
 
 
@@ -138,6 +152,7 @@ class _Search:
     least: Array
     most: Array
     guesses: dict[float, "_Cut"] = field(default_factory=dict, kw_only=True)
+    floor: float = field(default=-np.inf, kw_only=True)
 
     def __post_init__(self) -> None:
         rows = np.stack([self.first * self.y, self.first, self.second * self.y, self.second])
@@ -150,6 +165,16 @@ class _Search:
         self.most_mass = float(self.best.sums[3]) / self._masses[0]
         self.at: dict[float, _Cut] = {}
 
+    @property
+    def _settled(self) -> float:
+        """What a bound need not be told from."""
+        return max(self.best.value, self.floor)
+
+    @property
+    def _open_from(self) -> float:
+        """Parts whose bound is no higher are closed."""
+        return max(self.best.value + self.tolerance, self.floor)
+
     def run(self) -> JointMaximum:
         low, high = self._range_of_second()
         self._climb()
@@ -158,7 +183,7 @@ class _Search:
             self._push(heap, a, b, np.inf, self._rows)
         closed = -np.inf  # the largest bound of parts too short to be cut
         for _ in range(_MOST_PARTS):
-            if not heap or -heap[0][0] <= self.best.value + self.tolerance:
+            if not heap or -heap[0][0] <= self._open_from or self.best.value > self.floor > -np.inf:
                 break
             bound, left, right, rows = heapq.heappop(heap)
             if right - left <= 1e-15 * (abs(left) + abs(right)):
@@ -182,12 +207,12 @@ class _Search:
         slack = max(0.1 * self.tolerance, 0.01 * gap)
         left, right = (self._lowest(t, rows, slack) for t in (a, b))
         bound = min(self._by_chord(left, right), at_most)
-        if bound <= self.best.value + self.tolerance:
+        if bound <= self._open_from:
             return
         rows = rows.within(Region.around(left.at, right.at))
         if len(self.y) <= _FEW:
             bound = min(self._minimise((left.at, right.at), rows, 1.5, slack).value, bound)
-        if bound > self.best.value + self.tolerance:
+        if bound > self._open_from:
             heapq.heappush(heap, (-bound, a, b, rows))
 
     def _lowest(self, t: float, rows: CornerSums, slack: float) -> _Cut:
@@ -277,7 +302,7 @@ class _Search:
                 left = cut
             else:
                 right = cut
-            if cut.slope == 0 or m == 0 or m >= _LARGEST * scale or cut.value <= self.best.value:
+            if cut.slope == 0 or m == 0 or m >= _LARGEST * scale or cut.value <= self._settled:
                 break
             if left is not None and right is not None:
                 self._mix(left.point, right.point)
@@ -291,7 +316,7 @@ class _Search:
                 step = min(step**3, 8.0)
         assert lowest is not None
         # a part that ends below the best is closed, or cut on its other side
-        return lowest._replace(slack=0.0 if lowest.value <= self.best.value else slack)
+        return lowest._replace(slack=0.0 if lowest.value <= self._settled else slack)
 
     def _dual(self, at: Lagrangian, rows: CornerSums, slack: float) -> _Cut:
         """The largest ``first mean - m (second_y - t second) / first - t`` over the box."""
@@ -302,7 +327,7 @@ class _Search:
             reached = float((sums[0] - m * (sums[2] - t * sums[3])) / sums[1])
             mass = self._masses[0] if reached > goal else self._masses[1]
             above = goal + (reached - goal) * float(sums[1]) / mass
-            if above - reached <= 0.1 * slack or max(above, reached) - t <= self.best.value:
+            if above - reached <= 0.1 * slack or max(above, reached) - t <= self._settled:
                 break
             goal = reached
         plane = at.plane
@@ -321,15 +346,9 @@ class _Search:
     def _mix(self, one: _Point, other: _Point) -> None:
         """Keep the best point between two: the derivative is zero where a linear equation says."""
         p, d = one.sums, other.sums - one.sums
-        first = d[0] * p[1] - p[0] * d[1]
-        second = d[2] * p[3] - p[2] * d[3]
-        if first * second <= 0:
-            return
-        ratio = np.sqrt(second / first)  # second mass / first mass there
-        slope = d[3] - ratio * d[1]
-        share = (ratio * p[1] - p[3]) / slope if slope else -1.0
-        if 0 < share < 1:
-            self._keep(_Point(p + share * d, one.plane, other.plane, float(share)))
+        share = float(share_of_edge(p, d))
+        if share:
+            self._keep(_Point(p + share * d, one.plane, other.plane, share))
 
     def _weights(self) -> Array:
         one, other = (plane @ self._rows.rows > 0 for plane in (self.best.plane, self.best.other))

@@ -19,6 +19,7 @@ __all__ = ["MatchedPairs"]
 Array: TypeAlias = NDArray[np.float64]
 Side: TypeAlias = Literal["greater", "less", "two-sided"]
 _MOST_EXACT = 100  # pairs, up to which the law of the signed-rank statistic is computed
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +165,16 @@ class MatchedPairs:
             prob: The probability.
 
         Returns:
-            The shifts that a two-sided signed-rank test does not reject (normal approximation).
+            The shifts that a two-sided signed-rank test does not reject, and their limits; exact up
+            to 100 pairs, where with ties the probability is at least that stated.
+
+        Raises:
+            DataError: With so few pairs no test rejects any shift; the message says how many it
+                takes.
+
+        References:
+            Noether (1967), Wilcoxon confidence intervals for location parameters in the discrete
+            case.
 
         Example:
             >>> pairs = MatchedPairs(np.arange(1.0, 31.0))
@@ -172,14 +182,22 @@ class MatchedPairs:
             (True, True)
         """
         ratio = read_odds_ratio(odds_ratio)
-        prob = 1 - read_level("1 - prob", 1 - prob)
-        chance = ratio / (1 + ratio)
-        n = len(self.differences)
-        deviation = np.sqrt(chance * (1 - chance) * n * (n + 1) * (2 * n + 1) / 6)
-        slack = ndtri(0.5 + prob / 2) * deviation / (n * (n + 1) / 2)
+        half = read_level("1 - prob", 1 - prob) / 2
+        chance, n = ratio / (1 + ratio), len(self.differences)
+        if n * np.log(chance) > np.log(half) + _ROUNDING:
+            needed = int(np.ceil((np.log(half) - _ROUNDING) / np.log(chance)))
+            raise DataError(
+                f"there are {n} pairs; expected at least {needed} at odds ratio {ratio:g}, as with "
+                f"fewer no finite interval holds the effect with probability {prob:g}"
+            )
+        sums = n * (n + 1) // 2
+        if n <= _MOST_EXACT:
+            high = (_least_rejected(n, chance, half) - 0.5) / sums
+        else:
+            deviation = np.sqrt(chance * (1 - chance) * n * (n + 1) * (2 * n + 1) / 6)
+            high = min(chance - ndtri(half) * deviation / sums, 1.0)
         method = f"inverted signed rank test at {100 * prob:g} %"
-        low, high = max(1 - chance - slack, 0.0), min(chance + slack, 1.0)
-        return self._shifts("added effect", method, ratio, low, high)
+        return self._shifts("added effect", method, ratio, 1 - high, high)
 
     def _shifts(self, query: str, method: str, ratio: float, low: float, high: float) -> Bounds:
         """Quantiles of the averages of two differences."""
@@ -237,6 +255,18 @@ def _doubled_ranks(differences: Array) -> NDArray[np.int64]:
 
 def _exact_tail(ranks: NDArray[np.int64], seen: int, chance: float) -> float:
     """The chance that the ranks of independent successes sum to at least what was seen."""
+    return min(float(_law_of_sum(ranks, chance)[seen:].sum()), 1.0)
+
+
+def _least_rejected(num_pairs: int, chance: float, level: float) -> int:
+    """The smallest sum of ranks that is reached with at most a probability."""
+    law = _law_of_sum(np.arange(1, num_pairs + 1), chance)
+    tails = np.cumsum(law[::-1])[::-1]
+    return int(np.count_nonzero(tails > level * (1 + _ROUNDING)))
+
+
+def _law_of_sum(ranks: NDArray[np.int64], chance: float) -> Array:
+    """The probability of each sum of the ranks of independent successes, from 0."""
     law = np.zeros(int(ranks.sum()) + 1)
     law[0] = 1.0
     filled = 1
@@ -245,4 +275,4 @@ def _exact_tail(ranks: NDArray[np.int64], seen: int, chance: float) -> float:
         law[:filled] *= 1 - chance
         law[rank : rank + filled] += moved
         filled += int(rank)
-    return min(float(law[seen:].sum()), 1.0)
+    return law

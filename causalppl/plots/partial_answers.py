@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from causalppl.bounds import Bounds, TippingPoint, tipping_point
+from causalppl.bounds import Bounds, Certificate, TippingPoint, tipping_point
 from causalppl.bounds.bounds_plot import bounds_rows
 from causalppl.estimation import Estimate
 from causalppl.estimation.estimate_plot import Row, draw_rows, pyplot
@@ -24,7 +24,7 @@ _UNDECIDED = "0.55"
 
 
 def bounds(
-    answers: Mapping[str, Bounds | Estimate | float] | Bounds,
+    answers: Mapping[str, Bounds | Certificate | Estimate | float] | Bounds | Certificate,
     *,
     naive: Mapping[str, float] | None = None,
     reference: float | None = 0.0,
@@ -38,7 +38,8 @@ def bounds(
 
     Args:
         answers: Label to bounds, to an estimate (a dot on its interval) or to a number. Bounds of
-            several values have a line for each.
+            several values have a line for each. Of a certificate, whose level is its own, the
+            bounds of its layers are drawn, its interval, and its estimate.
         naive: Label to value of answers that ignore what bounds allow for, such as a crude
             difference of means; drawn as dashed upright lines.
         reference: Where no effect is; None draws no line, and colours everything alike.
@@ -49,7 +50,7 @@ def bounds(
         The axes.
 
     Raises:
-        DataError: There is no answer, or an estimate is a table.
+        DataError: There is no answer, an estimate is a table, or a number is not finite.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -60,7 +61,7 @@ def bounds(
         >>> [label.get_text() for label in ax.get_yticklabels()], ax.get_legend_handles_labels()[1]
         (['with an instrument'], ['crude: 0.5'])
     """
-    named = {"": answers} if isinstance(answers, Bounds) else dict(answers)
+    named = {"": answers} if isinstance(answers, Bounds | Certificate) else dict(answers)
     rows = [
         _coloured(row, reference)
         for label, answer in named.items()
@@ -68,6 +69,10 @@ def bounds(
     ]
     if not rows:
         raise DataError("there is no answer to draw; expected at least one")
+    for row in rows:
+        _check_finite(row.label, row.point, *(row.thin or ()), *(row.thick or ()))
+    for label, value in (naive or {}).items():
+        _check_finite(label, value)
     ax = draw_rows(rows, ax, reference=reference)
     for number, (label, value) in enumerate((naive or {}).items()):
         color = f"C{(3, 1, 4, 5)[number % 4]}"
@@ -107,7 +112,7 @@ def tipping(
 
     Raises:
         DataError: Bounds have not one axis of odds ratios that begins with 1; ``largest`` is not
-            above 1.
+            above 1; or an end is not finite.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -117,6 +122,7 @@ def tipping(
         ['above 0', 'undecided', 'tipping point 3']
     """
     find, most = _interpolated(bound_at) if isinstance(bound_at, Bounds) else (bound_at, np.inf)
+    find = _finite(find)
     has_error = isinstance(start := find(1.0), Bounds) and start.has_spread
     probs = (None, prob) if has_error else (None,)
     tips = [tipping_point(find, reference, largest=min(most, 1e6), prob=each) for each in probs]
@@ -144,7 +150,36 @@ def _rows(label: str, answer: Any, prob: float) -> list[Row]:
     if isinstance(answer, Bounds):
         rows = bounds_rows(answer, prob, label)
         return rows if rows[0].label else [replace(rows[0], label=str(answer.query))]
+    if isinstance(answer, Certificate):
+        return [_certificate_row(label or answer.decision, answer)]
     return [read_row(label, answer, prob)]
+
+
+def _certificate_row(label: str, found: Certificate) -> Row:
+    """A dot at the estimate, a thin line for the interval, a bar for the bounds without error."""
+    ends = [layer.bounds for layer in found.layers]
+    thick = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else None
+    if not (found.is_sampled or found.sampling_error):
+        return Row(label, point=found.estimate, thick=found.interval)
+    return Row(label, point=found.estimate, thin=found.interval, thick=thick)
+
+
+def _check_finite(label: str, *values: float | None) -> None:
+    if wrong := [value for value in values if value is not None and not np.isfinite(value)]:
+        raise DataError(f"{label} has the value {wrong[0]}; expected finite numbers to draw")
+
+
+def _finite(bound_at: BoundAt) -> BoundAt:
+    """The same function, which refuses ends that are no numbers."""
+
+    def at(ratio: float) -> Any:
+        found = bound_at(ratio)
+        if not isinstance(found, Bounds):
+            low, high = found
+            _check_finite(f"the interval at odds ratio {ratio:g}", float(low), float(high))
+        return found
+
+    return at
 
 
 def _coloured(row: Row, reference: float | None) -> Row:

@@ -1,5 +1,7 @@
 """Contrasts of policies with common rows: many rows, what the search leaves open, tipping."""
 
+from time import process_time
+
 import numpy as np
 import pytest
 
@@ -58,12 +60,51 @@ def test_what_a_stopped_search_leaves_open_is_told(monkeypatch):
     on, off = rng.random((2, 8))
     exact = msm_contribution(y, e, on, off, 3.0)
     assert exact.slack == 0
+    monkeypatch.setattr(joint_contrast, "_FEWEST", 0)
     monkeypatch.setattr(joint_contrast, "_MOST_PARTS", 2)
     stopped = msm_contribution(y, e, on, off, 3.0)
     assert stopped.slack > 1e-6
     assert exact.upper - 1e-9 <= stopped.upper <= exact.upper + stopped.slack + 1e-9
     assert exact.lower - stopped.slack - 1e-9 <= stopped.lower <= exact.lower + 1e-9
     assert "outside the sharp one" in stopped.interpret()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_edges_of_the_box_and_the_search_have_the_same_maximum(seed, monkeypatch):
+    rng = np.random.default_rng(seed)
+    columns = draw(rng, int(rng.integers(2, 12)))
+    few = largest_difference(*columns)
+    monkeypatch.setattr(joint_contrast, "_FEWEST", 0)
+    searched = largest_difference(*columns)
+    assert few.value == pytest.approx(searched.value, abs=1e-9)
+    y, first, second, least, most = columns
+    weights = few.weights
+    assert (least <= weights).all()
+    assert (weights <= most).all()
+    means = [weights * share @ y / (weights @ share) for share in (first, second)]
+    assert means == pytest.approx([few.first, few.second])
+    assert means[0] - means[1] == pytest.approx(few.value)
+
+
+@pytest.mark.parametrize("num_rows", [5, 30])
+def test_a_floor_says_whether_some_difference_is_above_it(num_rows):
+    columns = draw(np.random.default_rng(num_rows), num_rows)
+    found = largest_difference(*columns).value
+    assert largest_difference(*columns, floor=found - 1e-6).value > found - 1e-6
+    assert largest_difference(*columns, floor=found + 1e-6).value < found + 1e-6
+
+
+@pytest.mark.parametrize(("num_rows", "seed"), [(5, 1), (9, 0), (30, 0)])
+def test_what_no_ratio_reaches_is_known_soon(num_rows, seed):
+    rng = np.random.default_rng(seed)
+    y, e = rng.normal(size=num_rows), rng.uniform(0.05, 0.95, num_rows)
+    on, off = rng.random((2, num_rows))
+    start = process_time()
+    assert not msm_tipping_point(y, e, 3 * np.ptp(y), on=on, off=off).is_reached
+    if num_rows < 10:
+        msm_contribution(y, e, on, off, 1e6)
+        msm_tipping_point(y, e, 0.3, on=on, off=off)
+    assert process_time() - start < 1
 
 
 @pytest.mark.parametrize("seed", range(12))

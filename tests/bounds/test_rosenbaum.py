@@ -44,6 +44,45 @@ def test_the_confidence_interval_of_lead_is_that_published(lead):
     assert (float(found.lower), float(found.upper)) == (9.5, 20.5)
 
 
+@pytest.mark.parametrize("num_pairs", [6, 8, 12])
+@pytest.mark.parametrize(("odds_ratio", "prob"), [(1.0, 0.95), (1.2, 0.9)])
+def test_confidence_intervals_of_few_pairs_hold_their_probability(num_pairs, odds_ratio, prob):
+    rng = np.random.default_rng(num_pairs)
+    chance = odds_ratio / (1 + odds_ratio)  # of a difference above the effect: the worst bias
+    held = 0
+    for _ in range(1_000):
+        sign = np.where(rng.random(num_pairs) < chance, 1, -1)
+        differences = 2.0 + sign * rng.exponential(size=num_pairs)
+        held += MatchedPairs(differences).confidence(odds_ratio, prob).contains(2.0)
+    assert held / 1_000 >= prob - 0.01  # a standard error is 0.007
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_confidence_intervals_end_where_the_exact_test_rejects(seed):
+    rng = np.random.default_rng(seed)
+    differences = rng.normal(1, 1, int(rng.integers(7, 14)))
+    ratio = float(rng.uniform(1, 1.5))
+    found = MatchedPairs(differences).confidence(ratio, 0.9)
+
+    def p_value(shift):
+        return float(
+            MatchedPairs(differences - shift, alternative="two-sided").p_value(ratio).upper
+        )
+
+    for end, outwards in ((float(found.lower), -1e-9), (float(found.upper), 1e-9)):
+        assert p_value(end + outwards) <= 0.1 < p_value(end - outwards)
+
+
+def test_too_few_pairs_for_any_finite_interval_are_refused():
+    pairs = MatchedPairs(np.arange(1.0, 6.0))
+    with pytest.raises(DataError, match="5 pairs; expected at least 6 at odds ratio 1,"):
+        pairs.confidence(1.0)
+    with pytest.raises(DataError, match="at least 10 at odds ratio 2"):
+        pairs.confidence(2.0)
+    six = MatchedPairs(np.arange(1.0, 7.0)).confidence(1.0, 1 - 2 / 64)
+    assert (float(six.lower), float(six.upper)) == (1.0, 6.0)
+
+
 def enumerated(differences, odds_ratio):
     """The chance of a rank sum as large as that seen, over all signs."""
     ranks = rankdata(abs(differences))

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from causalppl import Contrast, Estimate, plots
-from causalppl.bounds import Bounds, msm_mean, msm_tipping_point
+from causalppl.bounds import Bounds, Certificate, certify_decision, msm_mean, msm_tipping_point
 from causalppl.exceptions import DataError
 
 EFFECT = Contrast.parse("ATE(X -> Y)")
@@ -99,3 +99,34 @@ def test_what_never_tips_is_decided_throughout(ax: Any) -> None:
 def test_bounds_without_odds_ratios_from_1_on_are_refused(axes: Any, size: Any) -> None:
     with pytest.raises(DataError, match="begins with 1"):
         plots.tipping(Bounds("E", "hand", np.zeros(size), np.ones(size), axes))
+
+
+@pytest.mark.parametrize("ends", [(np.nan, 1.0), (0.5, np.inf)])
+def test_ends_that_are_no_numbers_are_refused(ends: Any, ax: Any) -> None:
+    with pytest.raises(DataError, match=r"odds ratio 1 has the value (nan|inf)"):
+        plots.tipping(lambda ratio: ends, ax=ax)
+
+
+def test_answers_that_are_no_numbers_are_refused(ax: Any) -> None:
+    with pytest.raises(DataError, match="crude has the value nan"):
+        plots.bounds({"crude": np.nan}, ax=ax)
+    with pytest.raises(DataError, match="crude has the value nan"):
+        plots.bounds({"hand": 1.0}, naive={"crude": np.nan}, ax=ax)
+
+
+def test_a_certificate_is_drawn_with_its_interval_and_its_estimate(ax: Any) -> None:
+    rng = np.random.default_rng(0)
+    arm = np.arange(100) % 2
+    y, chance = rng.normal(2.0 * arm), np.full(100, 0.5)
+    found = certify_decision(y, arm, propensities=chance, odds_ratio=1.2)
+    plots.bounds(found, ax=ax)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [found.decision]
+    assert segments(ax, 1.6) == [[pytest.approx([end, 0]) for end in found.interval]]
+    assert len(segments(ax, 6.0)) == 1
+    assert [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "o"] == [
+        pytest.approx(found.estimate)
+    ]
+    exact = Certificate.from_bounds(Bounds(EFFECT, "hand", np.array(0.1), np.array(0.3)))
+    other = Figure().subplots()
+    plots.bounds({"exact": exact}, ax=other)
+    assert segments(other, 6.0) == [[[0.1, 0], [0.3, 0]]]
