@@ -26,8 +26,9 @@ _POOR = 0.05  # share of the rows that the effective sample size should reach
 _FEW = 30  # rows, from which no share is asked of those without a weight
 _MANY = 6  # odds ratios for which sorting once pays
 UNSEEN = (
-    "the outcomes of a mean are all alike and do not show its sampling error, which was taken to "
-    "be what two more rows at the worst outcome would change"
+    "the outcomes of a mean are all alike, or fewer than ten apart from the commonest, and do not "
+    "show its sampling error, to which was added what two more rows at the worst outcome would "
+    "change"
 )
 UNKNOWN = (
     "the outcomes of a mean are all alike in so few rows, or in all, that nothing tells its "

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from causalppl.bounds.commonest import hardly_vary
 from causalppl.bounds.weight_box import FEWEST, Overlap
 from causalppl.exceptions import DataError
 
@@ -173,25 +174,42 @@ class StratifiedBox:
         return np.asarray(self._sum(weight) ** 2 / np.maximum(squares, 1e-300))
 
     def unseen(self, odds_ratio: float, repeats: Array, span: Ends) -> Array:
-        """Standard errors of the ends that rows do not show, where no stratum shows any.
+        """Standard errors of the ends that rows do not show, of strata that hardly vary.
 
-        See `WeightBox.unseen`: strata that vary tell of the others, which are alike by chance.
+        See `WeightBox.unseen`. Where some strata vary, the others are few rows by chance alike.
         """
-        rows, counted = self._rows, self.shares > 0
+        rows, size = self._rows, len(self.shares)
         kept = rows.fixed + rows.free > 0
-        lowest, highest = np.full(len(counted), np.inf), np.full(len(counted), -np.inf)
-        np.minimum.at(lowest, rows.codes[kept], rows.y[kept])
-        np.maximum.at(highest, rows.codes[kept], rows.y[kept])
-        if not counted.any() or (lowest < highest)[counted].any():
-            return np.zeros(2)
-        sizes = rows._sizes(repeats[self._used])
-        if span[0] == span[1] or (sizes[counted] < FEWEST).any():
+        repeats = repeats[self._used]
+        sizes = rows._sizes(repeats)
+        few = hardly_vary(rows.y[kept], repeats[kept], rows.codes[kept], size)
+        constant, counted = rows._constant(kept), self.shares > 0
+        is_told = span[0] < span[1] and (sizes[counted] >= FEWEST).all()
+        if counted.any() and constant[counted].all() and not is_told:
             return np.full(2, np.inf)
-        fixed, free = rows._sums.fixed, rows._sums.free
-        added = 2 * (fixed + free * odds_ratio) / sizes
-        moved = added / (added + fixed + free / odds_ratio)
-        away = np.abs(np.array(span)[:, None] - lowest)[:, counted]
-        return np.asarray(away @ (moved * self.shares)[counted])
+        lacking = np.flatnonzero((few | constant) & counted)
+        if not len(lacking):
+            return np.zeros(2)
+        more = [2 * part[lacking] / sizes[lacking] for part in (rows._sums.fixed, rows._sums.free)]
+        found = np.empty(2)
+        for side, (worst, sign) in enumerate(zip(span, (-1, 1), strict=True)):
+            added = replace(
+                rows,
+                y=np.append(rows.y, np.full(len(lacking), worst)),
+                fixed=np.append(rows.fixed, more[0]),
+                free=np.append(rows.free, more[1]),
+                codes=np.append(rows.codes, lacking),
+            )
+            moved = added._end(odds_ratio, sign) - rows._end(odds_ratio, sign)
+            found[side] = np.sqrt(np.sum((self.shares * moved)[lacking] ** 2))
+        return found
+
+    def _constant(self, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The strata whose outcomes are all alike."""
+        lowest, highest = np.full(len(self.shares), np.inf), np.full(len(self.shares), -np.inf)
+        np.minimum.at(lowest, self.codes[kept], self.y[kept])
+        np.maximum.at(highest, self.codes[kept], self.y[kept])
+        return np.asarray(lowest >= highest)
 
     def slack(self, odds_ratio: float) -> float:
         """None: the ends are solved for."""

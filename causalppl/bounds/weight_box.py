@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from causalppl.bounds.commonest import hardly_vary
 from causalppl.exceptions import DataError
 
 __all__ = ["FEWEST", "Overlap", "WeightBox"]
@@ -146,22 +147,25 @@ class WeightBox:
         return found
 
     def unseen(self, odds_ratio: float, repeats: Array, span: tuple[float, float]) -> Array:
-        """Standard errors of the ends where outcomes do not vary, and so do not show theirs.
+        """Standard errors of the ends that outcomes do not show, as too few differ.
 
         By how far two more rows at the worst outcome would move the ends: twice that is about what
-        rows that were all alike leave possible at 95 % ("rule of three"). 0 where outcomes vary,
-        infinite where fewer than ten rows, or no outcome in the span, tell anything.
+        rows that were all alike leave possible at 95 % ("rule of three"), and added to the error
+        that few others show about the limits of Clopper and Pearson. 0 where ten rows are apart
+        from the commonest outcome, infinite where all are alike and fewer than ten, or no outcome
+        in the span, tell anything.
         """
         used = self.fixed + self.free > 0
-        if np.ptp(self.y[used]) > 0:
-            return np.zeros(2)
         size = self.overlap(repeats).ess
-        if size < FEWEST or span[0] == span[1]:
+        if np.ptp(self.y[used]) == 0 and (size < FEWEST or span[0] == span[1]):
             return np.full(2, np.inf)
+        codes = np.zeros(np.count_nonzero(used), dtype=np.int64)
+        if not hardly_vary(self.y[used], repeats[used], codes, 1)[0]:
+            return np.zeros(2)
         more = [2 * float(part.sum()) / size for part in (self.fixed, self.free)]
         found = np.empty(2)
         for side, worst in enumerate(span):
-            added = WeightBox(
+            added = type(self)(
                 np.append(self.y[used], worst),
                 np.append(self.fixed[used], more[0]),
                 np.append(self.free[used], more[1]),

@@ -46,6 +46,38 @@ def test_strata_that_do_not_vary_have_the_error_of_two_more_rows():
     np.testing.assert_allclose(found.error, 0.5 * moved)
 
 
+def test_intervals_of_strata_with_few_events_hold_their_probability():
+    held, z, chance = 0, np.repeat([0, 1], 30), np.full(60, 0.5)
+    for seed in range(500):
+        rng = np.random.default_rng(seed)
+        y = (rng.random(60) < np.where(z == 0, 0.05, 0.5)) * 1.0
+        given = {"shares": {0: 0.9, 1: 0.1}, "outcome_range": (0, 1)}
+        low, high = msm_stratified(y, chance, z, 1.0, **given).interval()
+        held += low <= 0.095 <= high
+    assert held / 500 >= 0.93
+
+
+@pytest.mark.parametrize(("num_rows", "chance"), [(30, 0.1), (200, 0.02)])
+def test_intervals_of_means_with_few_events_hold_their_probability(num_rows, chance):
+    held = 0
+    for seed in range(500):
+        y = (np.random.default_rng(seed).random(num_rows) < chance) * 1.0
+        if not y.any():
+            held += 1  # refused: nothing tells which outcomes can be
+            continue
+        low, high = msm_mean(y, np.full(num_rows, 0.5), 1.0).interval()
+        held += low <= chance <= high
+    assert held / 500 >= 0.93
+
+
+def test_a_constant_stratum_has_an_error_beside_one_that_varies():
+    y, z = np.append(np.zeros(30), np.tile([0.0, 1.0], 15)), np.repeat([0, 1], 30)
+    found = msm_stratified(y, np.full(60, 0.5), z, 1.0, shares={0: 0.9, 1: 0.1})
+    varying = 0.1 * 0.5 / np.sqrt(30)
+    np.testing.assert_allclose(found.error, [varying, np.hypot(varying, 0.9 * 2 / 32)])
+    assert any("two more rows" in note for note in found.notes)
+
+
 def test_rows_are_drawn_within_their_group_as_often_as_it_has_rows():
     rng = np.random.default_rng(1)
     repeats, groups = rng.integers(0, 4, 60) * 1.0, rng.integers(-1, 5, 60)
