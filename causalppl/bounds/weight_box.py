@@ -156,17 +156,18 @@ class WeightBox:
         in the span, tell anything.
         """
         used = self.fixed + self.free > 0
-        size = self.overlap(repeats).ess
-        if np.ptp(self.y[used]) == 0 and (size < FEWEST or span[0] == span[1]):
-            return np.full(2, np.inf)
-        codes = np.zeros(np.count_nonzero(used), dtype=np.int64)
-        if not hardly_vary(self.y[used], repeats[used], codes, 1)[0]:
+        y = self.y[used]
+        is_alike = y.min() == y.max()
+        if not is_alike and not hardly_vary(y, repeats[used], np.zeros(len(y), np.int64), 1)[0]:
             return np.zeros(2)
+        size = self.overlap(repeats).ess
+        if is_alike and (size < FEWEST or span[0] == span[1]):
+            return np.full(2, np.inf)
         more = [2 * float(part.sum()) / size for part in (self.fixed, self.free)]
         found = np.empty(2)
         for side, worst in enumerate(span):
             added = type(self)(
-                np.append(self.y[used], worst),
+                np.append(y, worst),
                 np.append(self.fixed[used], more[0]),
                 np.append(self.free[used], more[1]),
             )
