@@ -184,6 +184,28 @@ def test_verify_checks_a_program_by_name(capsys):
     assert cli.main(["verify", "examples:bow", "P(Y | do(X))"]) == 1
 
 
+def test_verify_takes_a_pyro_program(capsys, tmp_path):
+    file = tmp_path / "coins.py"
+    file.write_text(
+        "import pyro, pyro.distributions as dist\n"
+        "def coins():\n"
+        "    x = pyro.sample('X', dist.Bernoulli(0.5))\n"
+        "    return pyro.sample('Y', dist.Bernoulli(0.2 + 0.5 * x))\n"
+    )
+    assert cli.main(["verify", f"{file}:coins"]) == 0
+    assert capsys.readouterr().out.startswith("2 of 2 formulas agree with the program")
+
+
+def test_what_nobody_foresaw_is_one_sentence_and_exit_code_2(capsys, monkeypatch):
+    def fail(*args, **options):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("causalppl.identification.identify", fail)
+    assert cli.main(["identify", "X -> Y", "P(Y)"]) == 2
+    said = "causalppl: error: identify stopped with ZeroDivisionError: division by zero\n"
+    assert capsys.readouterr().err == said
+
+
 def test_verify_reads_a_file(capsys, tmp_path):
     (tmp_path / "model.py").write_text(
         "import pyro, pyro.distributions as dist, torch\n"
@@ -339,6 +361,13 @@ def odd(tmp_path, monkeypatch):
         "bad.parquet": "no parquet",
         "bad.py": "1 / 0\n",
         "worse.py": "def :\n",
+        "leaves.py": "import sys\nsys.exit(0)\n",
+        "boom.py": (
+            "import sys\n"
+            "def raises(): raise ValueError('boom')\n"
+            "def leaves(): sys.exit(0)\n"
+            "def number(): return 5\n"
+        ),
     }.items():
         (tmp_path / name).write_text(text)
     (tmp_path / "binary.csv").write_bytes(b"\x00\x01\xff\xfe")
@@ -371,7 +400,7 @@ def test_odd_data_are_refused_in_one_sentence(capsys, odd, verb, graph, name):
         (["bound", "rows.csv", "ATE(X -> Y)", "--graph", BOW, "--prob", "2"], "prob is 2.0"),
         (["bound", "rows.csv", "ATE(X -> Y)", "--graph", BOW, "--weights", "w"], "no column 'w'"),
         (["bound", "rows.csv", "ATE(X -> Y)", "--graph", BOW, "--plot", "a.xyz"], "'xyz'"),
-        (["bound", "rows.csv", "ATE(X -> Y)", "--graph", BOW, "--plot", "no/a.png"], "no/a.png"),
+        (["bound", "rows.csv", "ATE(X -> Y)", "--graph", BOW, "--plot", "no/a.png"], "no folder 'no'"),
         (["estimate", "rows.csv", "ATE(X -> W)", "--graph", "X -> W"], "no column 'W'"),
         (["identify", "binary.csv", "P(Y)"], "is no text"),
         (["identify", "rows.csv", "P(Y)"], "X,Y"),
@@ -380,6 +409,12 @@ def test_odd_data_are_refused_in_one_sentence(capsys, odd, verb, graph, name):
         (["verify", "..:x"], "there is no module '..'"),
         (["verify", "bad.py:x"], "bad.py does not run: ZeroDivisionError"),
         (["verify", "worse.py:x"], "worse.py does not run: SyntaxError"),
+        (["verify", "leaves.py:x"], "leaves.py does not run: SystemExit"),
+        (["verify", "boom.py:raises"], "boom.py:raises raised ValueError: boom"),
+        (["verify", "boom.py:leaves"], "boom.py:leaves raised SystemExit"),
+        (["verify", "boom.py:number"], "is a int; expected an SCM"),
+        (["identify", "X -> Y", "P(Y | do X=1)"], "in 'P(Y | do X=1)' at column 10"),
+        (["identify", "X => Y", "P(Y)"], "line 1, column 4"),
         (["verify", "examples:bow", "hmm"], "hmm"),
         (["run", "SCMMAB1", "--agent", "nobody"], "'nobody' does not play"),
         (["run", "SCMMAB1", "--agent", "uniform", "--steps", "0"], "expected at least 1"),

@@ -51,8 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (CausalPPLError, OSError) as error:
+    except CausalPPLError as error:
         return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except Exception as error:  # of a program of the user's own, or one that nobody foresaw
+        return _fail(f"{chosen.command} stopped with {type(error).__name__}: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,8 +97,20 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def _fail(message: str) -> int:
-    print(f"causalppl: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"causalppl: error: {_on_one_line(message)}", file=sys.stderr)
     return _BAD_USE
+
+
+def _on_one_line(message: str) -> str:
+    """Join the lines of a message; a caret under a text would lose its place, so say which."""
+    *lines, last = message.rstrip().split("\n")
+    if last.strip() == "^" and lines:
+        *lines, shown = lines
+        told = " ".join(lines)
+        indent = len(shown) - len(shown.lstrip())
+        where = "" if "column" in told else f" at column {len(last) - indent}"
+        last = f"in {shown.strip()!r}{where}"
+    return " ".join(" ".join([*lines, last]).split())
 
 
 def _plain(value: Any) -> Any:

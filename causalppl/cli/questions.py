@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from causalppl.cli.reply import NO, YES, Reply, save_picture
 from causalppl.exceptions import (
     AssumptionError,
+    CausalPPLError,
     DataError,
     GraphError,
     NotIdentifiableError,
@@ -247,6 +248,8 @@ def _estimator(name: str) -> "Estimator":
 
 def _program(text: str) -> "SCM":
     """Find an SCM by the name of an example, or in a file or module."""
+    import torch
+
     from causalppl.programs import SCM
 
     where, _, name = text.rpartition(":")
@@ -261,13 +264,25 @@ def _program(text: str) -> "SCM":
         raise ProgramError(f"{where} has no {name!r}; it has {_listed(module)}")
     found = getattr(module, place)
     if not isinstance(found, SCM) and callable(found) and _needs_nothing(found):
-        found = found()
+        made = _called(found, text)
+        # a Pyro program returns what it likes; a function that makes a model returns one
+        found = SCM(found) if isinstance(made, torch.Tensor | tuple | dict | None) else made
     found = getattr(found, "scm", found)
     if not isinstance(found, SCM):
         raise ProgramError(
-            f"{text} is a {type(found).__name__}; expected an SCM, or a function that returns one"
+            f"{text} is a {type(found).__name__}; expected an SCM, a function that returns one, or "
+            "a Pyro program of one unit"
         )
     return found
+
+
+def _called(function: Callable[[], Any], text: str) -> Any:
+    try:
+        return function()
+    except CausalPPLError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever is wrong in somebody's function
+        raise ProgramError(f"{text} raised {type(error).__name__}: {error}") from error
 
 
 def _needs_nothing(function: Callable[..., Any]) -> bool:
@@ -289,7 +304,7 @@ def _module(where: str) -> Any:
         module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
-        except Exception as error:  # whatever is wrong in somebody's file
+        except (Exception, SystemExit) as error:  # whatever is wrong in somebody's file
             raise ProgramError(
                 f"{where} does not run: {type(error).__name__}: {error}; try python {where}"
             ) from error
@@ -300,6 +315,8 @@ def _module(where: str) -> Any:
         raise ProgramError(
             f"there is no module {where!r}; expected examples, a file FILE.py, or a module"
         ) from None
+    except (Exception, SystemExit) as error:
+        raise ProgramError(f"{where} does not run: {type(error).__name__}: {error}") from error
 
 
 def _listed(module: Any) -> str:

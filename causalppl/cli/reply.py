@@ -32,6 +32,8 @@ def save_picture(axes: Any, path: Path) -> None:
     Raises:
         DataError: There is no such kind.
     """
+    if not path.parent.is_dir():
+        raise DataError(f"{str(path)!r} cannot be drawn: there is no folder {str(path.parent)!r}")
     try:
         axes.figure.savefig(path, bbox_inches="tight")
     except ValueError as error:
