@@ -15,7 +15,7 @@ TO_BE_SPLIT: dict[str, int] = {}
 
 # From the bottom up. Members of one row do not import each other.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"exceptions", "typing", "seeding", "parallel", "shapes"}),
+    frozenset({"exceptions", "typing", "seeding", "parallel", "shapes", "given"}),
     frozenset({"queries", "data"}),
     frozenset({"graphs"}),
     frozenset({"programs", "identification"}),
@@ -34,6 +34,7 @@ ENTRY_POINTS = {"__init__", "__main__"}
 # Single files on one row may be ordered among themselves.
 NEIGHBOURS = {
     "seeding": {"exceptions", "typing"},
+    "given": {"exceptions"},
     "parallel": {"exceptions", "typing", "seeding"},
     "cli": {"demo", "plots"},
 }

@@ -30,8 +30,9 @@ from causalppl.exceptions import (
     NotIdentifiableError,
     QueryError,
 )
+from causalppl.given import check_kind, told
 from causalppl.graphs import ADMG
-from causalppl.graphs.checked import check_diagram
+from causalppl.graphs.checked import read_diagram
 from causalppl.identification import Estimand, identify
 from causalppl.inference.progress import is_shown
 from causalppl.programs import SCM
@@ -45,7 +46,7 @@ _LEAST_DRAWS = 1_000  # of methods whose draws cost next to nothing
 
 
 def bound(
-    graph_or_scm: ADMG | SCM,
+    graph_or_scm: ADMG | SCM | str,
     query: str | Query | Contrast,
     data: Any = None,
     *,
@@ -67,8 +68,8 @@ def bound(
     the outcome (`NoAssumptions`).
 
     Args:
-        graph_or_scm: The diagram; or a finite program, of which without data the exact law of the
-            observed variables is taken.
+        graph_or_scm: The diagram, or its text; or a finite program, of which without data the
+            exact law of the observed variables is taken.
         query: For example ``"ATE(X -> Y)"`` or ``"P(Y=1 | do(X=1))"``.
         data: The observed data, as for `estimate`. Columns that are not in the diagram are not
             looked at; variables of the diagram that are no columns are taken for unobserved.
@@ -104,12 +105,11 @@ def bound(
     """
     used = checked_seed(seed)
     check_count("num_draws", num_draws, 2, 200)
-    if method is not None and not isinstance(method, BoundMethod):
-        raise DataError(f"the method is {method!r}; expected one such as NoAssumptions()")
+    if method is not None:
+        check_kind(method, BoundMethod, "method", "one such as NoAssumptions(), or None")
     if sampling_weights and weights is None:
         raise DataError("sampling_weights is set without weights; give weights=, or leave it out")
-    graph = graph_or_scm.graph if isinstance(graph_or_scm, SCM) else graph_or_scm
-    check_diagram(graph, "the first argument", "an SCM")
+    graph = read_diagram(graph_or_scm, "bound(graph, query, data)", "the first argument")
     asked = _checked_query(graph, query)
     given = {**keyed(sources or {}), **({} if data is None else {OBSERVED: data})}
     if not given and isinstance(graph_or_scm, SCM):
@@ -129,7 +129,7 @@ def bound(
 def _checked_query(graph: ADMG, query: str | Query | Contrast) -> Query | Contrast:
     asked = parse_query(query) if isinstance(query, str) else query
     if not isinstance(asked, Query | Contrast):
-        raise QueryError(f"the query is {query!r}; expected text, a Query or a Contrast")
+        raise QueryError(f"the query is {told(query)}; expected text, a Query or a Contrast")
     if unknown := sorted(asked.variables - set(graph.nodes)):
         raise QueryError(
             f"{asked} names {unknown[0]!r}, which is not in the diagram; it has "

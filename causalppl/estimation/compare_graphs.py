@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from causalppl.exceptions import GraphError
 from causalppl.graphs import ADMG
+from causalppl.graphs.checked import read_diagram
 from causalppl.graphs.local_markov import Edge, edges_of
 from causalppl.programs import SCM
 from causalppl.typing import Program
@@ -83,8 +84,12 @@ def compare_graphs(read: ADMG | SCM | Program, given: ADMG) -> GraphComparison:
     )
 
 
-def graph_of(model: ADMG | SCM | Program) -> ADMG:
-    """Return a diagram, or that of a program over its observed sites."""
-    if isinstance(model, ADMG):
-        return model
-    return model.graph if isinstance(model, SCM) else SCM(model).graph
+def graph_of(model: ADMG | str | SCM | Program) -> ADMG:
+    """Return a diagram, or that of a program over its observed sites.
+
+    Raises:
+        GraphError: It is neither, or the text of a diagram cannot be read.
+    """
+    if callable(model) and not isinstance(model, ADMG | SCM):
+        model = SCM(model)
+    return read_diagram(model, "falsify(graph, data)")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from causalppl.data import Factor, contract
 from causalppl.exceptions import AssumptionError, DataError
+from causalppl.given import told
 from causalppl.identification import Estimand
 from causalppl.identification.expression import (
     Combination,
@@ -76,7 +77,10 @@ def evaluate(
         0.625
     """
     if not isinstance(estimand, Estimand):
-        raise DataError(f"the estimand is {estimand!r}; expected what identify returned")
+        raise DataError(
+            f"the estimand is {told(estimand)}; expected what identify returned, first: "
+            "evaluate(estimand, law)"
+        )
     laws = _keyed(law) if isinstance(law, Mapping) else {(None, frozenset()): law}
     tables = Tables(laws, policies or {}, selected_on=estimand.selected_on, tolerance=tolerance)
     if not is_number(estimand):

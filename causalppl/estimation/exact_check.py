@@ -10,6 +10,7 @@ from causalppl.estimation.exact import SourceKey, evaluate
 from causalppl.estimation.program_law import ProgramLaw
 from causalppl.estimation.verification import EXACT, Array, Verification
 from causalppl.exceptions import ImpossibleEvidenceError, QueryError
+from causalppl.given import told
 from causalppl.identification import Estimand
 from causalppl.identification.expression import Probability, walk
 from causalppl.inference import Enumeration, infer
@@ -39,7 +40,10 @@ class ExactCheck:
     def run(self, estimand: Estimand, query: str | Query | Contrast | None = None) -> Verification:
         """Check one formula; the arguments are those of `verify`."""
         if not isinstance(estimand, Estimand):
-            raise QueryError(f"the estimand is {estimand!r}; expected what identify returned")
+            raise QueryError(
+                f"the estimand is {told(estimand)}; expected what identify returned, first: "
+                "verify(estimand, scm)"
+            )
         asked = estimand.query if query is None else query
         asked = parse_query(asked) if isinstance(asked, str) else asked
         if unknown := sorted(asked.variables - set(self._states)):

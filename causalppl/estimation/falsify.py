@@ -23,6 +23,7 @@ from causalppl.estimation.multiple_testing import (
 )
 from causalppl.estimation.sample import Sample
 from causalppl.exceptions import DataError, GraphError
+from causalppl.given import check_kind
 from causalppl.graphs import ADMG, Independence, is_separated
 from causalppl.graphs.local_markov import (
     DormantIndependence,
@@ -51,11 +52,11 @@ Codes: TypeAlias = NDArray[np.int64]
 
 
 def falsify(
-    model: ADMG | SCM | Program,
+    model: ADMG | str | SCM | Program,
     data: Any,
     *,
     level: float = 0.05,
-    adjust: Adjust | str = holm,
+    adjust: Adjust | str = "holm",
     test: IndependenceTest | None = None,
     independences: Iterable[Independence] | None = None,
     verma: bool = True,
@@ -70,7 +71,7 @@ def falsify(
     conditions. A diagram that is not contradicted need not be true.
 
     Args:
-        model: A diagram, or a program whose diagram over its observed sites is meant.
+        model: A diagram, its text, or a program whose diagram over its observed sites is meant.
         data: Anything that `Table.from_any` reads; other columns are not looked at.
         level: The chance of a false alarm.
         adjust: The adjustment for the number of tests: `holm`, `benjamini_hochberg`, one of these
@@ -142,8 +143,8 @@ def _check_settings(level: Any, test: Any, permutations: Any) -> None:
         raise DataError(f"level is {level!r}; expected a number between 0 and 1, such as 0.05")
     if not isinstance(permutations, int | np.integer) or permutations < 0:
         raise DataError(f"permutations is {permutations!r}; expected a whole number, 0 or more")
-    if not isinstance(test, IndependenceTest | None):
-        raise DataError(f"test is {test!r}; expected a test such as ChiSquared(), or None")
+    if test is not None:
+        check_kind(test, IndependenceTest, "test", "a test such as ChiSquared(), or None")
 
 
 class _Tester:

@@ -21,6 +21,7 @@ from causalppl.estimation.reading import Reader
 from causalppl.estimation.support import check_support, treatments_of
 from causalppl.estimation.usable_rows import UsableRows
 from causalppl.exceptions import AssumptionError, DataError
+from causalppl.given import check_kind, told
 from causalppl.graphs import is_separated
 from causalppl.identification import Estimand
 from causalppl.identification.expression import Policy, walk
@@ -106,9 +107,12 @@ def estimate(
     """
     used = checked_seed(seed)
     if not isinstance(estimand, Estimand):
-        raise DataError(f"the estimand is {estimand!r}; expected what identify returned")
-    if method is not None and not isinstance(method, Estimator):
-        raise DataError(f"the method is {method!r}; expected an estimator, such as Dirichlet()")
+        raise DataError(
+            f"the estimand is {told(estimand)}; expected what identify returned, first: "
+            "estimate(estimand, data)"
+        )
+    if method is not None:
+        check_kind(method, Estimator, "method", "an estimator, such as Dirichlet(), or None")
     if sampling_weights and weights is None:
         raise DataError("sampling_weights is set without weights; give weights=, or leave it out")
     plans = _checked_plans(estimand, policies)
@@ -133,7 +137,7 @@ def estimate(
 def _checked_plans(estimand: Estimand, policies: Mapping[str, Factor] | None) -> dict[str, Factor]:
     """Refuse the law of a plan that the formula was not derived for."""
     if not isinstance(policies, Mapping | None):
-        raise DataError(f"policies is {policies!r}; expected a mapping, {{'X': table}}")
+        raise DataError(f"policies is {told(policies)}; expected a mapping, {{'X': table}}")
     plans = dict(policies or {})
     nodes = [node for node in walk(estimand.body) if isinstance(node, Policy)]
     planned = {node.outcome.variable for node in nodes}

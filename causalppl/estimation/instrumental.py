@@ -39,15 +39,16 @@ from causalppl.estimation.instrument_methods import (
     average_effect,
 )
 from causalppl.exceptions import AssumptionError, DataError, NotIdentifiableError
+from causalppl.given import check_kind
 from causalppl.graphs import ADMG
-from causalppl.graphs.checked import check_diagram
+from causalppl.graphs.checked import HasDiagram, read_diagram
 from causalppl.identification import find_instruments, is_instrument
 
 __all__ = ["GMM", "LIML", "InstrumentMethod", "TwoStageLeastSquares", "Wald", "estimate_iv"]
 
 
 def estimate_iv(
-    graph: ADMG,
+    graph: ADMG | str | HasDiagram,
     data: Any,
     treatment: str,
     outcome: str,
@@ -60,7 +61,7 @@ def estimate_iv(
     """Estimate the effect of a treatment by an instrument.
 
     Args:
-        graph: The diagram; it must show that the instrument is one.
+        graph: The diagram, its text, or an SCM; it must show that the instrument is one.
         data: A table of any kind (see `Table.from_any`). Rows with missing values in the columns
             used are left out.
         treatment: The cause; numbers.
@@ -108,9 +109,9 @@ def estimate_iv(
         >>> print(estimate.query, round(float(estimate), 6))
         E[Y_{X=1} - Y_{X=0} | X_{Z=0}=0, X_{Z=1}=1] 3.0
     """
-    check_diagram(graph)
+    diagram = read_diagram(graph, "estimate_iv(graph, data, treatment, outcome)")
     table = Table.from_any(data, dtype=torch.float64)
-    instruments, covariates = _chosen(graph, table, treatment, outcome, instrument, given)
+    instruments, covariates = _chosen(diagram, table, treatment, outcome, instrument, given)
     names = (outcome, treatment, *instruments, *covariates)
     if cluster is not None and cluster not in names:
         names = (*names, cluster)
@@ -118,8 +119,7 @@ def estimate_iv(
     columns = InstrumentColumns(complete, treatment, outcome, instruments, covariates, cluster)
     if method is None:
         method = Wald() if Wald().refusal(columns) is None else TwoStageLeastSquares()
-    if not isinstance(method, InstrumentMethod):
-        raise DataError(f"method is {method!r}; expected one such as TwoStageLeastSquares()")
+    check_kind(method, InstrumentMethod, "method", "one such as TwoStageLeastSquares(), or None")
     if reason := method.refusal(columns):
         raise AssumptionError(f"{type(method).__name__} cannot be used: {reason}")
     return method.solve(columns)

@@ -37,6 +37,7 @@ from causalppl.estimation.policy_methods import (
 )
 from causalppl.estimation.policy_overlap import check_overlap
 from causalppl.exceptions import DataError
+from causalppl.given import check_kind
 from causalppl.queries import Event, Query, Term, Value
 from causalppl.seeding import spawn_seeds
 
@@ -132,8 +133,7 @@ def policy_value(
         (0.8, 73.5)
     """
     way = PolicyDR() if method is None else method
-    if not isinstance(way, PolicyMethod):
-        raise DataError(f"method is {method!r}; expected a method such as PolicyDR()")
+    check_kind(way, PolicyMethod, "method", "a method such as PolicyDR(), or None")
     (used,) = spawn_seeds(seed, 1)
     columns = _columns(propensity, actions)
     roles = Roles(action, reward, columns, slate)

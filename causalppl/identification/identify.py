@@ -6,8 +6,9 @@ from causalppl.exceptions import (
     GraphError,
     QueryError,
 )
+from causalppl.given import told
 from causalppl.graphs import ADMG
-from causalppl.graphs.checked import check_diagram
+from causalppl.graphs.checked import HasDiagram, read_diagram
 from causalppl.identification.estimand import Estimand
 from causalppl.identification.search import Search
 from causalppl.identification.sources import Domain, list_sources
@@ -17,7 +18,7 @@ __all__ = ["identify"]
 
 
 def identify(
-    graph: ADMG,
+    graph: ADMG | str | HasDiagram,
     query: str | Query | Contrast,
     *,
     experiments: Iterable[Iterable[str]] = (),
@@ -39,7 +40,7 @@ def identify(
     the mechanisms, more can be identifiable.
 
     Args:
-        graph: The diagram.
+        graph: The diagram, its text, or an SCM, whose diagram over its observed sites is meant.
         query: For example ``"P(Y | do(X))"``, ``"P(Y_{X=0} | X=1)"`` or ``"ATE(X: 1 vs 0 -> Y)"``.
         experiments: Sets of variables that were randomised in the target population, each at all
             its values, while the others were measured.
@@ -55,7 +56,7 @@ def identify(
         NotIdentifiableError: There is no formula; ``error.hedge`` shows why, and can be checked.
         NotTransportableError: Likewise, where other populations were at hand.
         ImpossibleEvidenceError: The query conditions on what the diagram excludes.
-        GraphError: The graph is not an ADMG, or a source names a variable that is not in it.
+        GraphError: The graph is no diagram, or a source names a variable that is not in it.
         QueryError: The query names a variable that is not in the graph.
 
     References:
@@ -69,15 +70,15 @@ def identify(
         >>> identify(graph, "E[Y_{X=0} | X=1]")
         sum_Z P(Z | X=1) E[Y | Z, X=0]
     """
-    check_diagram(graph)
+    diagram = read_diagram(graph, "identify(graph, query)")
     asked = parse_query(query) if isinstance(query, str) else query
     if not isinstance(asked, Query | Contrast):
-        raise QueryError(f"the query is {query!r}; expected text, a Query or a Contrast")
+        raise QueryError(f"the query is {told(query)}; expected text, a Query or a Contrast")
     if policies is not None and not isinstance(policies, Mapping):
         raise QueryError(f"policies is {policies!r}; expected a mapping, {{'X': ['Z']}}")
-    if primed := [name for name in graph.nodes if "'" in name]:
+    if primed := [name for name in diagram.nodes if "'" in name]:
         raise GraphError(f"the node {primed[0]!r} has a prime, which formulas need; rename it")
-    ordered = graph.in_canonical_order()
+    ordered = diagram.in_canonical_order()
     sources = list_sources(ordered, experiments, domains, observational=observational)
     search = Search(ordered, sources, _plans(ordered, policies or {}))
     body, axes = search.answer(asked)

@@ -6,7 +6,8 @@ from typing import Any
 import pyro
 import torch
 
-from causalppl.exceptions import DataError, ProgramError
+from causalppl.exceptions import ProgramError
+from causalppl.given import check_kind, told
 from causalppl.inference.fit_checks import warn
 from causalppl.inference.fit_method import FitMethod, FitRecord, FitTask
 from causalppl.inference.log_density import LogDensity, defaults_of
@@ -71,10 +72,13 @@ def fit(
         >>> round(float(fitted.parameters["mean"].mean()), 1)
         2.0
     """
+    if not callable(scm) and not isinstance(scm, SCM):
+        raise ProgramError(
+            f"the model is {told(scm)}; expected an SCM or a Pyro program, first: fit(scm, data)"
+        )
     model = scm if isinstance(scm, SCM) else SCM(scm)
     way = SVIFit() if method is None else method
-    if not isinstance(way, FitMethod):
-        raise DataError(f"method is {way!r}; expected SVIFit(...) or NUTSFit(...)")
+    check_kind(way, FitMethod, "method", "SVIFit(...) or NUTSFit(...)")
     _check_there_is_something(model)
     read = read_training_data(model, data, missing)
     with forked_rng(seed) as used, pyro.get_param_store().scope(), defaults_of(read):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from causalppl.exceptions import CausalPPLError, DataError, ProgramError, QueryError
+from causalppl.given import check_kind, told
 from causalppl.inference.answers import assemble, merge_patterns
 from causalppl.inference.choose import choose_engine
 from causalppl.inference.engine import Answer, Engine, Problem
@@ -83,7 +84,7 @@ def infer(
 
     Raises:
         QueryError: The query names what is not there, or leaves a value open.
-        DataError: The evidence does not fit the program.
+        DataError: The evidence does not fit the program, or ``engine`` is none.
         ImpossibleEvidenceError: The evidence has probability zero.
         AssumptionError: ``engine`` cannot answer this query.
 
@@ -100,6 +101,12 @@ def infer(
     """
     if num_draws is not None:
         check_counts(num_draws=num_draws)
+    if not callable(scm) and not isinstance(scm, SCM):
+        raise ProgramError(
+            f"the model is {told(scm)}; expected an SCM or a Pyro program, first: infer(scm, query)"
+        )
+    if engine is not None:
+        check_kind(engine, Engine, "engine", "an engine, such as NUTS(), or None")
     model = scm if isinstance(scm, SCM) else SCM(scm)
     used_seed = checked_seed(seed)
     question = read_question(
@@ -137,9 +144,9 @@ def infer(
         parts.append((units, chosen.name, answer))
     engines = tuple(dict.fromkeys(name for _, name, _ in parts))
     merged: Answer = merge_patterns([(u, a) for u, _, a in parts], read.num_units, question.events)
-    told = (*notes, *updated.notes, *read.notes, *merged.notes)
+    saying = (*notes, *updated.notes, *read.notes, *merged.notes)
     diagnostics = {**merged.diagnostics, **updated.diagnostics}
-    merged = replace(merged, notes=tuple(map(question.readable, told)), diagnostics=diagnostics)
+    merged = replace(merged, notes=tuple(map(question.readable, saying)), diagnostics=diagnostics)
     return assemble(
         question,
         merged,

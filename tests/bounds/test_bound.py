@@ -172,7 +172,7 @@ def test_answers_repeat_with_the_seed(rows):
 @pytest.mark.parametrize(
     ("change", "error", "match"),
     [
-        ({"graph_or_scm": "X -> Y"}, GraphError, "expected an ADMG, such as ADMG"),
+        ({"graph_or_scm": 5}, GraphError, "expected an ADMG, such as ADMG"),
         ({"query": "ATE(W -> Y)"}, QueryError, "not in the diagram"),
         ({"query": 3}, QueryError, "expected text"),
         ({"query": "P(Y=7 | do(X=1))"}, DataError, "Y=7 never occurs"),

@@ -180,7 +180,7 @@ def test_what_cannot_be_used_is_named() -> None:
         answer(columns, "P(Y=1 | do(X=2))")
     with pytest.raises(DataError, match="the estimand is 'Y'"):
         estimate("Y", columns)
-    with pytest.raises(DataError, match="the method is 'dml'"):
+    with pytest.raises(DataError, match="method is 'dml'"):
         answer(columns, method="dml")
 
 
