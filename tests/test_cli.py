@@ -417,7 +417,7 @@ def test_odd_data_are_refused_in_one_sentence(capsys, odd, verb, graph, name):
         (["verify", "boom.py:leaves"], "boom.py:leaves raised SystemExit"),
         (["verify", "boom.py:number"], "is a int; expected an SCM"),
         (["identify", "X -> Y", "P(Y | do X=1)"], "in 'P(Y | do X=1)' at column 10"),
-        (["identify", "X => Y", "P(Y)"], "line 1, column 4"),
+        (["identify", "X => Y", "P(Y)"], "'=>' found in line 1, column 3; write ->"),
         (["verify", "examples:bow", "hmm"], "hmm"),
         (["run", "SCMMAB1", "--agent", "nobody"], "'nobody' does not play"),
         (["run", "SCMMAB1", "--agent", "uniform", "--steps", "0"], "steps is 0"),

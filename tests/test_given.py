@@ -9,7 +9,7 @@ import torch
 import causalppl as cp
 from causalppl.bounds import NoAssumptions
 from causalppl.estimation import AIPW, Wald, estimate_iv
-from causalppl.exceptions import DataError, GraphError, ProgramError
+from causalppl.exceptions import DataError, GraphError, HeuristicWarning, ProgramError
 from causalppl.given import told
 
 GRAPH = cp.ADMG.parse("X -> Y")
@@ -110,3 +110,26 @@ def test_what_is_no_diagram_is_refused_with_the_call(call):
         call(" ")
     with pytest.raises(GraphError, match="found in line 1, column 3"):
         call("X =")
+
+
+def test_a_plate_around_a_program_of_one_unit_is_warned_of():
+    def program():
+        with pyro.plate("data", 100):
+            return coins()
+
+    with pytest.warns(HeuristicWarning, match="all sites stand in the plate 'data', which is part"):
+        cp.SCM(program)
+
+
+def test_a_part_of_a_unit_may_have_a_plate():
+    def program():
+        x = pyro.sample("X", dist.Bernoulli(0.5))
+        with pyro.plate("items", 3):
+            return pyro.sample("Y", dist.Bernoulli(0.2 + 0.5 * x))
+
+    assert cp.SCM(program).structure.sites["Y"].plates == ("items", "units")
+
+
+def test_bounds_that_meet_are_told_as_a_number():
+    found = cp.bound(GRAPH, "P(Y=1)", FRAME, seed=0).interpret()
+    assert found.startswith("P(Y=1) is 0.74")

@@ -19,6 +19,7 @@ from causalppl.bounds.rows import Rows, check_values, natural_range, outcome_spa
 from causalppl.data.column import closest, listed
 from causalppl.estimation import Estimate, ProgramLaw, estimate, evaluate
 from causalppl.estimation.contingency import columns_by_source, occurring
+from causalppl.estimation.estimate import left_out
 from causalppl.estimation.reading import Reader
 from causalppl.estimation.settings import check_count
 from causalppl.estimation.source_keys import keyed, said
@@ -355,7 +356,7 @@ class _Case:
         problem = self.problem
         names = {q.outcomes[0].name for _, q in list_parts(problem.graph, problem.query)}
         dropped = sum(rows.num_incomplete for rows in self.usable.values())
-        notes = [f"{dropped:,} rows with missing values were left out"] if dropped else []
+        notes = [left_out(dropped)] if dropped else []
         is_mean = any(q.kind == "E" for _, q in list_parts(problem.graph, problem.query))
         if is_mean and problem.outcome_range is None and OBSERVED in problem.sources:
             spans = [natural_range(problem, name) for name in sorted(names)]

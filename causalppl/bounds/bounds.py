@@ -181,7 +181,9 @@ class Bounds:
         outer = self.interval(prob) if self.has_spread else None
         parts = []
         for place, at in open_values(self.axes):
-            told = f"between {self.lower[place]:.4g} and {self.upper[place]:.4g}"
+            low, high = self.lower[place], self.upper[place]
+            is_point = high - low <= _ROUNDING * (1 + abs(high))
+            told = f"{low:.4g}" if is_point else f"between {low:.4g} and {high:.4g}"
             if outer is not None:
                 told += (
                     f" ({100 * prob:g}% with sampling error: {outer[0][place]:.4g} to "

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from causalppl.estimation.estimator import Estimator, Problem
 
-__all__ = ["Estimate"]
+__all__ = ["Estimate", "left_out"]
 
 Array: TypeAlias = NDArray[np.float64]
 _MOST_TOLD = 8  # values of a table that are told in words
@@ -199,12 +199,15 @@ class Estimate:
             found = f"{self.query}, with the {level}, is {self._told(low, high)}"
         else:
             found = f"{self.query} was estimated at {self.values.size} values, see summary()"
+        ones = "one" if self.num_dropped == 1 else "ones"
         rows = f"{self.num_rows:,} rows" + (
-            f", {self.num_dropped:,} incomplete ones left out" if self.num_dropped else ""
+            f", {self.num_dropped:,} incomplete {ones} left out" if self.num_dropped else ""
         )
         worth = f", worth {self.ess:,.0f} equally weighted ones" if self.ess is not None else ""
         rests = f" It rests on: {'; '.join(self.assumptions)}." if self.assumptions else ""
-        notes = "".join(f" {self._sentence(note)}" for note in (*self.notes, *self._cut(prob)))
+        told = left_out(self.num_dropped)  # among the rows
+        others = [note for note in (*self.notes, *self._cut(prob)) if note != told]
+        notes = "".join(f" {self._sentence(note)}" for note in others)
         return f"{found} (by {self._by()}, {rows}{worth}).{rests}{notes}"
 
     def _cut(self, prob: float) -> tuple[str, ...]:
@@ -262,3 +265,15 @@ class Estimate:
 
     def _repr_html_(self) -> str:
         return f"<p>{self.interpret()}</p>{self.summary().to_html()}"
+
+
+def left_out(count: int) -> str:
+    """Say how many rows were left out because a value is missing.
+
+    Example:
+        >>> left_out(1), left_out(1200)
+        ('1 row with a missing value was left out', '1,200 rows with missing values were left out')
+    """
+    if count == 1:
+        return "1 row with a missing value was left out"
+    return f"{count:,} rows with missing values were left out"

@@ -10,7 +10,7 @@ from causalppl.estimation.adjustment_estimator import asks_for_doses
 from causalppl.estimation.contingency import OBSERVED
 from causalppl.estimation.dirichlet import Dirichlet
 from causalppl.estimation.doubly_robust import AIPW
-from causalppl.estimation.estimate import Estimate
+from causalppl.estimation.estimate import Estimate, left_out
 from causalppl.estimation.estimator import Estimator, Problem
 from causalppl.estimation.exact import SourceKey
 from causalppl.estimation.front_door_estimator import FrontDoor
@@ -244,5 +244,4 @@ class _Case:
         dropped = sum(rows.num_incomplete for rows in usable)
         if not dropped:
             return found
-        note = f"{dropped:,} rows with missing values were left out"
-        return replace(found, num_dropped=dropped, notes=(*found.notes, note))
+        return replace(found, num_dropped=dropped, notes=(*found.notes, left_out(dropped)))

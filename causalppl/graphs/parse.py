@@ -82,6 +82,9 @@ class _Reader:
         character = self.text[at]
         if character == '"':
             raise syntax_error(self.text, at, "a quote that is not closed", "close it")
+        if character == ">" and self.text[at - 1 : at] in ("=", "~"):
+            arrow = self.text[at - 1 : at + 1]
+            raise syntax_error(self.text, at - 1, repr(arrow), "write ->")
         hint = 'write "..." around a name that contains it'
         if character in "-<>":
             hint = f"the arrows are ->, <- and <->; {hint}"

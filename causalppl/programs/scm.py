@@ -1,5 +1,6 @@
 """A structural causal model that is a Pyro program."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -9,7 +10,7 @@ import pyro
 import torch
 from pyro.poutine.messenger import Messenger
 
-from causalppl.exceptions import DataError, ProgramError
+from causalppl.exceptions import DataError, HeuristicWarning, ProgramError
 from causalppl.graphs import ADMG
 from causalppl.programs.do import DoMessenger
 from causalppl.programs.interventions import Interventions
@@ -21,6 +22,7 @@ from causalppl.programs.structure import (
     UNITS,
     Structure,
     read_structure,
+    takes_number,
     unchanged_params,
     units_program,
     whole_units,
@@ -41,7 +43,7 @@ class SCM:
         program: A Pyro program. Without argument it describes one unit and is run inside a plate
             named ``units``. With one required argument ``n`` it opens
             ``pyro.plate("units", n)`` itself; sites outside that plate are parameters, shared by
-            all units.
+            all units. Any other plate is a part of one unit.
         observed: Names of the sites with data; the other unit sites are latent. None: all.
         couplings: Site name to coupling, where it is not the family's default. Counterfactuals
             depend on it.
@@ -58,6 +60,10 @@ class SCM:
     Raises:
         ProgramError: The program loses a site's value (``.item()``, ``if x > 0``, numpy, ...),
             lets one unit depend on another, or lacks a name given here.
+
+    Warns:
+        HeuristicWarning: A program without argument stands in a plate of its own, whose members
+            may be meant for the units.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -93,6 +99,7 @@ class SCM:
                 "the program takes the number of units but opens no plate named 'units'; write "
                 '`with pyro.plate("units", n):` around the statements of one unit'
             )
+        _warn_of_own_plate(program, self.structure)
         unit_sites = self.structure.unit_sites
         self.observed: tuple[str, ...] = self._known(
             unit_sites if observed is None else observed, "observed"
@@ -412,6 +419,22 @@ class SCM:
     def _repr_html_(self) -> str:
         picture = self.graph._repr_svg_()
         return f"<div>{picture}{self.to_frame().to_html()}</div>"
+
+
+def _warn_of_own_plate(program: Program, structure: Structure) -> None:
+    """Say so where a program of one unit stands in a plate that may be meant for the units."""
+    around = [set(site.plates) - {UNITS} for site in structure.sites.values()]
+    shared = set.intersection(*around) if around else set()
+    if not shared or takes_number(program):
+        return
+    warnings.warn(
+        f"all sites stand in the plate {min(shared)!r}, which is part of one unit, so that each "
+        "variable has as many values as the plate has members; if these are the units, leave the "
+        "plate out, or write the program as a function of n with "
+        'pyro.plate("units", n)',
+        HeuristicWarning,
+        stacklevel=3,
+    )
 
 
 def _on_all_units(program: Callable[[int], Any]) -> Callable[[int], Any]:

@@ -343,6 +343,19 @@ def unchanged_params() -> Iterator[None]:
             del store[name]
 
 
+def takes_number(program: Program) -> bool:
+    """Whether a program takes the number of units, so that it opens their plate itself."""
+    return bool(_required(program))
+
+
+def _required(program: Program) -> list[inspect.Parameter]:
+    return [
+        p
+        for p in inspect.signature(program).parameters.values()
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+
+
 def units_program(program: Program) -> Callable[[int], Any]:
     """Turn either form of program into a function of the number of units.
 
@@ -355,11 +368,7 @@ def units_program(program: Program) -> Callable[[int], Any]:
     """
     if not callable(program):
         raise ProgramError(f"expected a Pyro program (a callable), got {type(program).__name__}")
-    required = [
-        p
-        for p in inspect.signature(program).parameters.values()
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+    required = _required(program)
     if len(required) > 1:
         raise ProgramError(
             f"the program requires {len(required)} arguments "

@@ -77,6 +77,7 @@ def test_incomplete_rows_are_left_out_and_counted() -> None:
     assert (found.num_rows, found.num_dropped) == (390, 10)
     assert found.notes == ("10 rows with missing values were left out",)
     assert "10 incomplete ones left out" in found.interpret()
+    assert "were left out" not in found.interpret()
     complete = answer({name: values[10:] for name, values in data().items()})
     np.testing.assert_array_equal(found.draws, complete.draws)
 
