@@ -245,7 +245,8 @@ class Falsification:
         return self.interpret()
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.interpret())}</p>{self.summary().to_html()}"
+        table = self.summary()
+        return f"<p>{escape(self.interpret())}</p>{table.to_html() if len(table) else ''}"
 
 
 def _listed(facts: Sequence[str]) -> str:

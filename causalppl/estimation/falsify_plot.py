@@ -26,12 +26,12 @@ def draw_p_values(report: "Falsification", ax: Any) -> Any:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
+    if not report.checks:
+        return _nothing(report, ax)
     checks = sorted(report.checks, key=lambda check: check.result.p_value)
     shown = checks[:MOST]
     if ax is None:
-        _, ax = pyplot().subplots(
-            figsize=(7, 1.6 + 0.28 * max(len(shown), 1)), layout="constrained"
-        )
+        _, ax = pyplot().subplots(figsize=(7, 1.6 + 0.28 * len(shown)), layout="constrained")
     places = range(len(shown))
     values = [max(check.adjusted, SMALLEST) for check in shown]
     for is_violated, color, label in (
@@ -47,16 +47,25 @@ def draw_p_values(report: "Falsification", ax: Any) -> Any:
     ax.set_xscale("log")
     ax.set_xlim(min([*values, report.level]) / 2, 1.5)
     ax.set_yticks(places, [str(check.fact) for check in shown])
-    ax.set_ylim(max(len(shown), 1) - 0.5, -0.5)
+    ax.set_ylim(len(shown) - 0.5, -0.5)
     ax.set_xlabel(f"adjusted p-value (at least {SMALLEST:g})")
     ax.set_title(_title(report, len(checks) - len(shown)))
     ax.legend(loc="lower left")
     return ax
 
 
+def _nothing(report: "Falsification", ax: Any) -> Any:
+    """Say that nothing was tested, without an axis that has nothing on it."""
+    if ax is None:
+        _, ax = pyplot().subplots(figsize=(7, 1), layout="constrained")
+    ax.set_axis_off()
+    more = f" ({len(report.skipped)} could not be)" if report.skipped else ""
+    text = f"nothing was tested{more}"
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
+    return ax
+
+
 def _title(report: "Falsification", hidden: int) -> str:
-    if not report.checks:
-        return "nothing was tested"
     verdict = f"{len(report.violations)} of {len(report.checks)} constraints contradicted"
     notes = [f"{hidden} larger p-values not drawn"] if hidden else []
     notes += [f"{len(report.skipped)} not tested"] if report.skipped else []

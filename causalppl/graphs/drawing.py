@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 _MARGIN = 14.0
 _TEXT, _CAUSE, _SHARED = "#1b2733", "#46515e", "#b5482f"
 _DASHES = (5.0, 3.5)
+_PLAIN, _HIDDEN = ("#eaf1fb", "#4a74b0"), ("#ffffff", "#8592a0")
+_LIT, _SET = ("#ffe2a0", "#c07f00"), ("#cfe8cf", "#2e6b34")
+_WORLDS = (_PLAIN, ("#fbe6dd", "#b5482f"), ("#e3f1df", "#4c8a3f"), ("#efe3f5", "#7d4f96"))
 
 
 @dataclass(frozen=True)
@@ -26,17 +30,37 @@ class _Picture:
     routes: tuple[Route, ...]
     hidden: frozenset[str]
     highlight: frozenset[str]
+    set_here: frozenset[str]
+    worlds: Mapping[str, int]
     corner: tuple[float, float]
     size: tuple[float, float]
 
     def style(self, box: Box) -> dict[str, Any]:
-        hidden, lit = box.name in self.hidden, box.name in self.highlight
-        fill = "#ffe2a0" if lit else "#ffffff" if hidden else "#eaf1fb"
-        stroke = "#c07f00" if lit else "#8592a0" if hidden else "#4a74b0"
-        return {"fill": fill, "stroke": stroke, "width": 2.2 if lit else 1.4, "dashed": hidden}
+        """Fill, outline and corners: what is set has sharp corners and a strong outline."""
+        hidden, lit, is_set = (
+            box.name in names for names in (self.hidden, self.highlight, self.set_here)
+        )
+        plain = _WORLDS[self.worlds.get(box.name, 0) % len(_WORLDS)]
+        in_world = box.name in self.worlds
+        fill, stroke = (
+            _LIT if lit else _SET if is_set and not in_world else _HIDDEN if hidden else plain
+        )
+        return {
+            "fill": fill,
+            "stroke": stroke,
+            "width": 2.8 if is_set else 2.2 if lit else 1.4,
+            "dashed": hidden,
+            "radius": 0.0 if is_set else corner_radius(box),
+        }
 
 
-def _picture(graph: ADMG, hidden: Nodes, highlight: Nodes) -> _Picture:
+def _picture(
+    graph: ADMG,
+    hidden: Nodes,
+    highlight: Nodes,
+    set_here: Nodes = (),
+    worlds: Mapping[str, int] | None = None,
+) -> _Picture:
     layout = lay_out(graph)
     routes = route(graph, layout)
     corners = [
@@ -52,6 +76,8 @@ def _picture(graph: ADMG, hidden: Nodes, highlight: Nodes) -> _Picture:
         routes,
         frozenset(graph.in_order(hidden)),
         frozenset(graph.in_order(highlight)),
+        frozenset(graph.in_order(set_here)),
+        worlds or {},
         (float(low[0]), float(low[1])),
         (float(high[0] - low[0]), float(high[1] - low[1])),
     )
@@ -108,11 +134,11 @@ def _svg_route(edge: Route) -> str:
     return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.5"{dashes}/>{heads}'
 
 
-def _svg_box(box: Box, fill: str, stroke: str, width: float, dashed: bool) -> str:
+def _svg_box(box: Box, fill: str, stroke: str, width: float, dashed: bool, radius: float) -> str:
     dashes = ' stroke-dasharray="4 3"' if dashed else ""
     rectangle = (
         f'<rect x="{box.x - box.width / 2:.1f}" y="{box.y - box.height / 2:.1f}" '
-        f'width="{box.width:.1f}" height="{box.height:.1f}" rx="{corner_radius(box):g}" '
+        f'width="{box.width:.1f}" height="{box.height:.1f}" rx="{radius:g}" '
         f'fill="{fill}" stroke="{stroke}" stroke-width="{width:g}"{dashes}/>'
     )
     text = "".join(
@@ -128,7 +154,15 @@ def _baselines(box: Box) -> list[tuple[str, float]]:
     return [(line, first + k * LINE_HEIGHT) for k, line in enumerate(box.lines)]
 
 
-def draw(graph: ADMG, ax: Any = None, *, hidden: Nodes = (), highlight: Nodes = ()) -> Any:
+def draw(
+    graph: ADMG,
+    ax: Any = None,
+    *,
+    hidden: Nodes = (),
+    highlight: Nodes = (),
+    set_here: Nodes = (),
+    worlds: Mapping[str, int] | None = None,
+) -> Any:
     """Draw a diagram on matplotlib axes; everything, the labels too, scales with the axes.
 
     Args:
@@ -136,19 +170,21 @@ def draw(graph: ADMG, ax: Any = None, *, hidden: Nodes = (), highlight: Nodes = 
         ax: Axes to draw on; None makes a figure of a fitting size.
         hidden: Nodes to draw with a dashed outline, such as latent ones.
         highlight: Nodes to draw in another colour.
+        set_here: Nodes to draw with sharp corners and a strong outline: interventions.
+        worlds: Node to the number of its world, 0 for the factual one; each has its tint.
 
     Returns:
         The axes.
 
     Raises:
-        GraphError: A node of ``hidden`` or ``highlight`` is not in the graph.
+        GraphError: A node of ``hidden``, ``highlight`` or ``set_here`` is not in the graph.
 
     Example:
         >>> from causalppl.graphs import ADMG
         >>> from matplotlib.figure import Figure
         >>> ax = draw(ADMG.parse("X -> Y; X <-> Y"), Figure().subplots(), hidden="X")
     """
-    picture = _picture(graph, hidden, highlight)
+    picture = _picture(graph, hidden, highlight, set_here, worlds)
     (left, top), (width, height) = picture.corner, picture.size
     if ax is None:
         import matplotlib.pyplot as plt
@@ -180,7 +216,14 @@ def _draw_route(ax: Any, edge: Route, scale: float) -> None:
 
 
 def _draw_box(
-    ax: Any, box: Box, scale: float, fill: str, stroke: str, width: float, dashed: bool
+    ax: Any,
+    box: Box,
+    scale: float,
+    fill: str,
+    stroke: str,
+    width: float,
+    dashed: bool,
+    radius: float,
 ) -> None:
     from matplotlib.patches import FancyBboxPatch, PathPatch
     from matplotlib.textpath import TextPath
@@ -191,7 +234,7 @@ def _draw_box(
             (box.x - box.width / 2, box.y - box.height / 2),
             box.width,
             box.height,
-            boxstyle=f"round,pad=0,rounding_size={corner_radius(box)}",
+            boxstyle=f"round,pad=0,rounding_size={radius}",
             facecolor=fill,
             edgecolor=stroke,
             linewidth=width * scale,

@@ -50,10 +50,13 @@ def _plot_scalar(ax: Any, name: str, law: Law, prob: float, color: str) -> None:
         grid = torch.linspace(-4, 4, 201, dtype=torch.float64)
         density = torch.exp(-(grid**2) / 2) / (math.sqrt(2 * math.pi) * law.sd().cpu())
         x = law.mean().cpu() + law.sd().cpu() * grid
+        density = density / (law.sd().cpu() or 1)
         ax.fill_between(x.numpy(), density.numpy(), alpha=0.5, color=color, label=label)
     else:
         _plot_draws(ax, law, color, label)
-    ax.plot([low, high], [0, 0], color=color, linewidth=4, solid_capstyle="butt")
+    ax.set_ylabel("probability" if values else "density")
+    bar = {"linewidth": 5, "solid_capstyle": "butt", "clip_on": False, "zorder": 3}
+    ax.plot([low, high], [0, 0], color=color, **bar)
 
 
 def _plot_draws(ax: Any, law: Law, color: str, label: str) -> None:

@@ -24,8 +24,8 @@ def graph(
     Args:
         drawn: A diagram, its text, or a model; a model's latent sites are drawn with dashed
             outlines.
-        do: Variables that are set: they are marked, and the arrows into them are left out.
-        highlight: Other variables to mark.
+        do: Variables that are set: green boxes with sharp corners, without the arrows into them.
+        highlight: Other variables to mark, in yellow.
         latents: Whether a model's latent sites are drawn; without them their confounding is.
         ax: The axes to draw on; None makes a figure.
 
@@ -50,7 +50,8 @@ def graph(
         whole = ADMG.parse(drawn) if isinstance(drawn, str) else drawn
     set_here = whole.in_order(do)
     cut = whole.remove_incoming(set_here) if set_here else whole
-    ax = draw(cut, ax, hidden=hidden, highlight=(*set_here, *whole.in_order(highlight)))
+    lit = whole.in_order(highlight)
+    ax = draw(cut, ax, hidden=hidden, highlight=lit, set_here=set_here)
     if set_here:
         ax.set_title(f"do({', '.join(set_here)})")
     return ax
@@ -64,8 +65,8 @@ def worlds(
 ) -> Any:
     """Draw the factual world and others beside it: the twin network.
 
-    What an intervention cannot reach is shared, not copied; copies of one variable share noise,
-    which the dashed arcs show; what is set is marked.
+    Each world has its tint. What an intervention cannot reach is shared, not copied; copies of one
+    variable share noise, which the dashed arcs show; what is set has sharp corners.
 
     Args:
         drawn: A diagram, its text, or a model.
@@ -97,12 +98,19 @@ def worlds(
     }
     network = twin_network(base, names)
     marked = [f"{name}@{world}" for world, done in names.items() for name in done]
-    ax = draw(network, ax, highlight=[name for name in marked if name in network.nodes])
+    numbers = {world: number for number, world in enumerate(names, 1)}
+    tints = {node: numbers.get(node.rpartition("@")[2], 0) for node in network.nodes}
+    set_here = [name for name in marked if name in network.nodes]
+    ax = draw(network, ax, set_here=set_here, worlds=tints)
     ax.set_title("; ".join(f"{world}: do({_told(done)})" for world, done in interventions.items()))
     return ax
 
 
 def _told(done: Mapping[str, Any] | Iterable[str] | str) -> str:
     if isinstance(done, Mapping):
-        return ", ".join(f"{name}={value}" for name, value in done.items())
+        return ", ".join(f"{name}={_short(value)}" for name, value in done.items())
     return done if isinstance(done, str) else ", ".join(done)
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -15,6 +15,10 @@ __all__ = ["against_naive", "elbo", "khat", "unit_worlds"]
 
 _GOOD, _BAD = 0.5, 0.7
 _SMOOTHED = 50
+_LEAST_SPAN = 1.0  # nats: less is rounding, not progress
+_DODGE = 0.16  # between the worlds of one variable
+_BELOW = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2, "frameon": False}
+_BESIDE = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "frameon": False}
 
 
 def against_naive(
@@ -45,12 +49,12 @@ def against_naive(
     if not posterior.variables:
         raise DataError("the posterior holds no variable; ask infer for an effect")
     if ax is None:
-        _, ax = pyplot().subplots(figsize=(6.4, 3.6))
+        _, ax = pyplot().subplots(figsize=(6.4, 4), layout="constrained")
     ax = posterior.plot(ax, prob=prob)
     for place, (label, value) in enumerate(naive.items(), 1):
         colour = f"C{place % 10}"
         ax.axvline(value, color=colour, linestyle="--", label=f"{label}: {value:.4g}")
-    ax.legend(fontsize="small", frameon=False)
+    ax.legend(fontsize="small", **_BELOW)  # lines cross the axes from bottom to top
     return ax
 
 
@@ -62,7 +66,7 @@ def unit_worlds(
     prob: float = 0.95,
     ax: Any = None,
 ) -> Any:
-    """Draw what is known of one unit in each world, a line for each variable.
+    """Draw what is known of one unit: a line for each variable, a colour for each world.
 
     Args:
         posterior: The answer to a query about several worlds, such as ``E[Y_{X=0} | X=1, Y=2]``.
@@ -84,28 +88,52 @@ def unit_worlds(
         >>> answer = Posterior.from_draws({}, laws=laws, is_exact=True)
         >>> ax = unit_worlds(answer, factual={"Y": 2.2}, ax=Figure().subplots())
         >>> [label.get_text() for label in ax.get_yticklabels()]
-        ['Y', 'Y@x0', 'Y@x1']
+        ['Y']
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['seen', 'x0', 'x1']
     """
     seen = dict(factual or {})
-    names = [*seen, *posterior.variables]
+    parts = {
+        name: name.rpartition("@")[::2] if "@" in name else (name, "")
+        for name in posterior.variables
+    }
+    rows = list(dict.fromkeys([*seen, *(variable for variable, _ in parts.values())]))
+    worlds = list(dict.fromkeys(world for _, world in parts.values()))
+    lanes = ["", *worlds] if seen and len(worlds) > 1 and "" not in worlds else worlds
+    heights = {world: _DODGE * (lane - (len(lanes) - 1) / 2) for lane, world in enumerate(lanes)}
     if ax is None:
-        _, ax = pyplot().subplots(figsize=(6.4, 1.2 + 0.45 * len(names)))
-    for place, name in enumerate(names):
-        if name in seen and place < len(seen):
-            ax.plot(float(seen[name]), place, "x", color="C3", markersize=8, markeredgewidth=2)
-            continue
-        law, colour = posterior.law(name), f"C{place % 10}"
+        size = (6.4, 1.4 + (0.3 + 0.2 * len(lanes)) * len(rows))
+        _, ax = pyplot().subplots(figsize=size, layout="constrained")
+    for name, (variable, world) in parts.items():
+        place = rows.index(variable) + heights[world]
         low, high, mean = (
-            _of_unit(values, law, unit)
+            _of_unit(values, posterior.law(name), unit)
             for values in (*posterior.interval(prob)[name], posterior.mean()[name])
         )
+        colour = f"C{worlds.index(world) % 10}"
         ax.hlines(place, low, high, color=colour, linewidth=2)
-        ax.plot(mean, place, "o", color=colour)
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(len(names) - 0.5, -0.5)
+        ax.plot(mean, place, "o", color=colour, label=world or _unnamed(worlds))
+    for variable, value in seen.items():
+        place = rows.index(variable) + heights.get("", 0.0)
+        ax.plot(float(value), place, "x", color="k", mew=2, ms=8, label="seen")
+    _legend_of_worlds(ax)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(f"value and {100 * prob:.4g} % interval")
     ax.set_title(posterior.query if unit is None else f"unit {unit}: {posterior.query}")
     return ax
+
+
+def _unnamed(worlds: Sequence[str]) -> str:
+    """Call variables without a world: those of the query, or of the factual one beside others."""
+    return "answer" if len(worlds) == 1 else "factual"
+
+
+def _legend_of_worlds(ax: Any) -> None:
+    """Name each world once, what was seen first."""
+    entries = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    labels = sorted(entries, key=lambda label: label != "seen")
+    ax.legend([entries[label] for label in labels], labels, fontsize="small", **_BESIDE)
 
 
 def _of_unit(values: Any, law: Law, unit: int | None) -> float:
@@ -149,7 +177,7 @@ def khat(posterior: Posterior, *, ax: Any = None) -> Any:
         )
     values = np.atleast_1d(np.asarray(posterior.diagnostics["khat"], dtype=float))
     if ax is None:
-        _, ax = pyplot().subplots(figsize=(6.4, 3.2))
+        _, ax = pyplot().subplots(figsize=(6.4, 3.2), layout="constrained")
     for low, high, colour, label in (
         (-np.inf, _GOOD, "C0", "good"),
         (_GOOD, _BAD, "C1", "usable"),
@@ -161,8 +189,10 @@ def khat(posterior: Posterior, *, ax: Any = None) -> Any:
     for level in (_GOOD, _BAD):
         ax.axhline(level, color="0.7", linewidth=0.8, zorder=0)
     ax.set_xlabel("unit")
+    ax.set_xlim(-0.5, len(values) - 0.5)
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     ax.set_ylabel("Pareto k-hat")
-    ax.legend(fontsize="small", frameon=False)
+    ax.legend(fontsize="small", **_BESIDE)
     return ax
 
 
@@ -188,15 +218,19 @@ def elbo(trace: SCM | Sequence[float] | Any, *, ax: Any = None) -> Any:
     if not np.isfinite(values).any():
         raise DataError("there is no finite number to draw; expected the trace of a fit")
     if ax is None:
-        _, ax = pyplot().subplots(figsize=(6.4, 3.2))
+        _, ax = pyplot().subplots(figsize=(6.4, 3.2), layout="constrained")
     ax.plot(values, color="C0", alpha=0.35, linewidth=0.8, label="each step")
     width = min(_SMOOTHED, len(values))
     smooth = np.convolve(values, np.full(width, 1 / width), mode="valid")
     middle = np.arange(len(smooth)) + (width - 1) / 2
     ax.plot(middle, smooth, color="C0", label=f"mean of {width} steps")
+    low, high = ax.get_ylim()
+    lacking = max(0.0, _LEAST_SPAN - (high - low)) / 2
+    ax.set_ylim(low - lacking, high + lacking)
+    ax.ticklabel_format(axis="y", style="plain", useOffset=False)
     ax.set_xlabel("step")
     ax.set_ylabel("ELBO (nats)")
-    ax.legend(fontsize="small", frameon=False)
+    ax.legend(fontsize="small", **_BELOW)
     return ax
 
 
