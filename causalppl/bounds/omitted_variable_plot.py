@@ -41,7 +41,8 @@ def draw_contours(
     if heights.min() < 0 < heights.max():
         ax.contour(strengths, strengths, heights, levels=[0.0], colors="C3", linestyles="--")
     ax.plot(0, 0, "k^")
-    below = {"xytext": (4, -12), "textcoords": "offset points", "annotation_clip": False}
+    ax.set_ylim(bottom=-0.07 * largest)  # room for the label below, as those of marks are above
+    below = {"xytext": (4, -13), "textcoords": "offset points"}
     ax.annotate(f"as estimated ({found.estimate:.3g})", (0, 0), **below)
     for mark in marks:
         ax.plot(mark.with_treatment, mark.with_outcome, "D", color="C0")

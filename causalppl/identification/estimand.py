@@ -130,7 +130,10 @@ class Estimand:
         return to_latex(self.body)
 
     def _repr_latex_(self) -> str:
-        return rf"${self.query.to_latex()} = {self.to_latex()}$"
+        query, formula = self.query.to_latex(), self.to_latex()
+        if formula.startswith(r"\begin{aligned}"):  # beside it, the first line would be too long
+            return rf"$\begin{{aligned}} & {query} \\ & = {formula} \end{{aligned}}$"
+        return rf"${query} = {formula}$"
 
     @property
     def is_zero(self) -> bool:

@@ -22,6 +22,7 @@ from causalppl.queries.terms import _latex_escaped, _latex_name, _latex_value, v
 
 __all__ = ["symbol_text", "to_latex", "to_text"]
 
+_LONG_LIST = 32  # characters from which a list of symbols gets a name in LaTeX
 _LONG = 400  # characters from which a part that is used twice gets a name of its own
 
 
@@ -102,7 +103,10 @@ class _Writer:
         return "0"
 
     def symbols(self, symbols: Iterable[Symbol]) -> str:
-        return ", ".join(map(self.symbol, symbols))
+        return ", ".join(self.listed(symbols))
+
+    def listed(self, symbols: Iterable[Symbol]) -> list[str]:
+        return [*map(self.symbol, symbols)]
 
     def symbol(self, symbol: Symbol) -> str:
         return symbol_text(symbol)
@@ -126,7 +130,7 @@ class _Writer:
         brackets: str = "()",
     ) -> str:
         conditions = [self.do(do)] if do else []
-        conditions += [self.symbol(symbol) for symbol in given]
+        conditions += self.listed(given)
         bar = self.bar + ", ".join(conditions) if conditions else ""
         population = self.population(domain) if domain else ""
         return f"{letter}{population}{brackets[0]}{outcomes}{bar}{brackets[1]}"
@@ -208,15 +212,35 @@ class _Writer:
 
 
 class _LatexWriter(_Writer):
-    """LaTeX, without dollar signs."""
+    """LaTeX, without dollar signs; a long list of symbols gets a name too."""
 
     bar, times, sum_sign, mean_sign = r" \mid ", r"\, ", r"\sum_", r"\mathbb{E}"
+    group: frozenset[Symbol] = frozenset()
+    group_name = ""
+    group_lines: list[str] = []  # noqa: RUF012
+
+    def whole(self, root: Node) -> str:
+        members = _long_list(root)
+        used = {symbol.variable for node in walk(root) for symbol in _symbols_of(node)}
+        letter = next((letter for letter in "ZWVC" if letter not in used), "")
+        if members and letter:
+            names = [*map(self.symbol, members)]
+            self.group, self.group_name = frozenset(members), rf"\mathbf{{{letter}}}"
+            self.group_lines = _wrapped(rf"\text{{where }} {self.group_name} = \{{", names)
+        return super().whole(root)
+
+    def listed(self, symbols: Iterable[Symbol]) -> list[str]:
+        found = tuple(symbols)
+        if not self.group or not self.group <= {*found}:
+            return super().listed(found)
+        return [*super().listed(s for s in found if s not in self.group), self.group_name]
 
     def joined(self, text: str) -> str:
-        if not self.definitions:
+        lines = [text, *self.definitions, *(self.group_lines if self.group else ())]
+        if len(lines) == 1:
             return text
-        lines = " \\\\\n".join(f"& {line}" for line in [text, *self.definitions])
-        return f"\\begin{{aligned}}\n{lines}\n\\end{{aligned}}"
+        body = " \\\\\n".join(f"& {line}" for line in lines)
+        return f"\\begin{{aligned}}[t]\n{body}\n\\end{{aligned}}"
 
     def name(self, number: int) -> str:
         return f"f_{{{number}}}"
@@ -245,3 +269,38 @@ class _LatexWriter(_Writer):
 
     def pin(self, over: tuple[Symbol, ...], body: Node) -> str:
         return rf"{self.part(body)} \text{{ at any }} {self.symbols(over)}"
+
+
+def _symbols_of(node: Node) -> tuple[Symbol, ...]:
+    match node:
+        case Probability(outcomes=outcomes, given=given, do=do):
+            return (*outcomes, *given, *do)
+        case Policy(outcome=outcome, given=given):
+            return (outcome, *given)
+        case Sum(over=over) | Pin(over=over):
+            return over
+    return ()
+
+
+def _long_list(root: Node) -> tuple[Symbol, ...]:
+    """What is summed over and conditioned on together, where that list is long."""
+    given = [node.given for node in walk(root) if isinstance(node, Probability)]
+    found = [
+        tuple(symbol for symbol in node.over if symbol in conditions)
+        for node in walk(root)
+        if isinstance(node, Sum)
+        for conditions in given
+    ]
+    longest = max(found, key=lambda symbols: len(_symbols_text(symbols)), default=())
+    return longest if len(_symbols_text(longest)) > _LONG_LIST else ()
+
+
+def _symbols_text(symbols: Iterable[Symbol]) -> str:
+    return ", ".join(map(symbol_text, symbols))
+
+
+def _wrapped(start: str, names: list[str], per_line: int = 6) -> list[str]:
+    """A list in braces, a few names to a line."""
+    lines = [", ".join(names[k : k + per_line]) for k in range(0, len(names), per_line)]
+    lines = [f"{line}," for line in lines[:-1]] + [rf"{lines[-1]}\}}"]
+    return [f"{start}{lines[0]}", *(rf"\qquad {line}" for line in lines[1:])]
