@@ -48,6 +48,10 @@ def test_the_lines_of_the_table_run_as_they_stand(tmp_path):
     x = z + hidden
     data = pd.DataFrame({"Z": z, "X": x, "Y": 2 * x + hidden + rng.normal(size=400)})
     graph = cp.ADMG.parse("Z -> X -> Y; X <-> Y")
+    seen = cp.ADMG.parse("Z -> X -> Y; Z -> Y")
+    estimand = cp.identify(seen, "ATE(X -> Y)")
+    first, again = (cp.estimate(estimand, data, seed=0).interpret() for _ in range(2))
+    assert first == again
     low, high = cp.estimate_iv(graph, data, "X", "Y").interval()
     assert low < 2 < high
     log = {"action": ["a", "b"] * 50, "reward": [1, 0] * 50, "propensity": [0.5] * 100}

@@ -221,7 +221,8 @@ probability 95 %, computed exactly by Gaussian, taking the program as given.
             Columns ``mean``, ``sd``, the interval's ends (``2.5%``, ``97.5%``), ``mcse`` (Monte
             Carlo error of the mean, 0 where the law is exact), ``ess`` (infinite where exact, NaN
             where one number was simulated), ``rhat`` for MCMC, and ``khat`` where importance
-            weights or the engine give one.
+            weights or the engine give one (good below 0.5, or negative: weights with a short
+            tail; NaN or left out for a number on which all draws agree).
 
         Raises:
             DataError: ``prob`` is not between 0 and 1, or ``max_rows`` is below 1.

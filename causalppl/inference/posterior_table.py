@@ -4,6 +4,7 @@
 |---|---|---|
 | `summary_table` | the table | - |
 | `error_columns` | Monte Carlo error, effective size, R-hat | Vehtari et al. (2021) |
+| `is_certain` | whether all draws are one number | - |
 | `is_simulated` | whether a law stands for a number and its Monte Carlo error | - |
 | `worst_khat` | the largest Pareto k-hat | Vehtari et al. (2024) |
 | `row_labels` | names of rows, from labels of units and entries | - |
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from causalppl.exceptions import DataError
 from causalppl.inference import diagnostics as measures
+from causalppl.inference.khat import KHAT_LIMIT
 from causalppl.inference.laws import EmpiricalLaw, FiniteLaw, Law, NormalLaw
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "error_columns",
+    "is_certain",
     "is_simulated",
     "row_labels",
     "summary_table",
@@ -37,6 +40,8 @@ __all__ = [
     "tails",
     "worst_khat",
 ]
+
+_ROUNDINGS = 16  # steps of rounding that a program may add to a number
 
 
 def summary_table(posterior: "Posterior", prob: float, max_rows: int | None) -> "pd.DataFrame":
@@ -74,9 +79,24 @@ def _rows(posterior: "Posterior", name: str, prob: float, stop: int) -> "pd.Data
     columns[f"{100 * high:.6g}%"] = part.quantile(high)
     columns = {key: column.cpu().numpy() for key, column in columns.items()}
     columns |= error_columns(posterior, name, part)
+    certain = is_certain(part)
     if posterior.log_weights is not None or "khat" in posterior.diagnostics:
-        columns["khat"] = _khat(posterior, law)[:stop]
+        khat = _khat(posterior, law)[:stop]
+        certain = certain & ~(khat > KHAT_LIMIT)
+        if not certain.all():  # weights say nothing of what all draws agree on
+            columns["khat"] = np.where(certain, np.nan, khat)
+    for key in ("sd", "mcse"):
+        columns[key] = np.where(certain, 0.0, columns[key])
     return pd.DataFrame(columns, index=row_labels(posterior, name, law.shape, stop), dtype=float)
+
+
+def is_certain(part: Law) -> npt.NDArray[np.bool_]:
+    """Whether all draws of a row are one number, but for rounding."""
+    if not isinstance(part, EmpiricalLaw) or not np.issubdtype(part.draws.dtype, np.floating):
+        return np.zeros(part.shape, dtype=bool)
+    low, high = part.draws.min(0), part.draws.max(0)
+    resolution = _ROUNDINGS * np.finfo(part.draws.dtype).eps
+    return np.asarray(high - low <= resolution * np.maximum(np.abs(low), np.abs(high)))
 
 
 def error_columns(posterior: "Posterior", name: str, part: Law) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from causalppl.inference.khat import KHAT_LIMIT
 from causalppl.inference.laws import EmpiricalLaw, Law, PointLaw
 from causalppl.inference.posterior_table import (
     error_columns,
+    is_certain,
     is_simulated,
     support,
     tails,
@@ -78,7 +79,7 @@ def _finding(posterior: "Posterior", name: str, prob: float) -> str:
         return _finding_on_units(posterior, name, number)
     if is_simulated(posterior, name):
         return f"{number or name} is {_text(law.mean())} with a standard error of {_text(law.sd())}"
-    if float(law.sd()) == 0:
+    if float(law.sd()) == 0 or is_certain(law):
         sure = "in every draw" if isinstance(law, EmpiricalLaw) else "with certainty"
         # a number that was asked for is not an event that could have come out otherwise
         return (
