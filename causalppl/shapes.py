@@ -1,4 +1,4 @@
-"""Shapes of tensors."""
+"""Shapes of tensors; internal, and free to change."""
 
 import numpy as np
 import torch

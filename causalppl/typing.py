@@ -1,4 +1,4 @@
-"""Type aliases shared by all layers."""
+"""Type aliases shared by all layers; internal, and free to change."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
