@@ -23,6 +23,7 @@ class SharpBounds(Bounds):
             there the interval goes outwards. None: the ends themselves.
 
     Example:
+        >>> from causalppl.bounds import sharp_mean
         >>> y, arm = np.tile([0.0, 1.0, 2.0], 20), np.repeat([0, 1], 30)
         >>> found = sharp_mean(y, arm, None, 2.0)
         >>> bool(found.held_out[1] >= found.upper), bool(found.interval()[1] > found.held_out[1])

@@ -60,8 +60,7 @@ def _nothing(report: "Falsification", ax: Any) -> Any:
         _, ax = pyplot().subplots(figsize=(7, 1), layout="constrained")
     ax.set_axis_off()
     more = f" ({len(report.skipped)} could not be)" if report.skipped else ""
-    text = f"nothing was tested{more}"
-    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes)
+    ax.set_title(f"nothing was tested{more}", y=0.5)
     return ax
 
 

@@ -85,8 +85,10 @@ def _rows(posterior: "Posterior", name: str, prob: float, stop: int) -> "pd.Data
         certain = certain & ~(khat > KHAT_LIMIT)
         if not certain.all():  # weights say nothing of what all draws agree on
             columns["khat"] = np.where(certain, np.nan, khat)
-    for key in ("sd", "mcse"):
-        columns[key] = np.where(certain, 0.0, columns[key])
+    if certain.any():
+        least = _resolution(part) * np.abs(columns["mean"])
+        for key in ("sd", "mcse"):  # rounding only: an error that is not known stays so
+            columns[key] = np.where(certain & (columns[key] <= least), 0.0, columns[key])
     return pd.DataFrame(columns, index=row_labels(posterior, name, law.shape, stop), dtype=float)
 
 
@@ -95,8 +97,12 @@ def is_certain(part: Law) -> npt.NDArray[np.bool_]:
     if not isinstance(part, EmpiricalLaw) or not np.issubdtype(part.draws.dtype, np.floating):
         return np.zeros(part.shape, dtype=bool)
     low, high = part.draws.min(0), part.draws.max(0)
-    resolution = _ROUNDINGS * np.finfo(part.draws.dtype).eps
-    return np.asarray(high - low <= resolution * np.maximum(np.abs(low), np.abs(high)))
+    return np.asarray(high - low <= _resolution(part) * np.maximum(np.abs(low), np.abs(high)))
+
+
+def _resolution(part: Any) -> float:
+    """What rounding can make of a number, as a share of it."""
+    return _ROUNDINGS * float(np.finfo(part.draws.dtype).eps)
 
 
 def error_columns(posterior: "Posterior", name: str, part: Law) -> dict[str, Any]:
