@@ -361,6 +361,8 @@ def covered(graph, query, size, repeats):
     return held / repeats
 
 
+# a few samples fit no model by chance, which is warned of; their intervals count all the same
+@pytest.mark.filterwarnings("ignore:the rows and .* of the resampled laws fit no model")
 @pytest.mark.slow
 def test_intervals_hold_the_sharp_ends_in_small_samples():
     assert covered(BOW, "ETT(X -> Y)", 50, 150) >= 0.92
