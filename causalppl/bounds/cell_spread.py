@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from causalppl.bounds.commonest import numbers_alike
 from causalppl.bounds.weight_cells import WeightCells
 
 __all__ = ["CellSpread"]
@@ -80,23 +81,17 @@ class CellSpread:
         Where no outcome of an arm occurs twice, all its rows. With uneven weights, the effective
         number. Few of them: outcomes may be rare ones, of which the rows need not show all.
         """
-        cell, number = self.boxes.cell, self.repeats * (self._weights > 0)
+        y, cell = self.boxes.y, self.boxes.cell
+        number = self.repeats * (self._weights > 0)
         common = np.zeros(len(self.mass))
-        np.maximum.at(common, *self._numbers_alike(cell, number))
+        np.maximum.at(common, *numbers_alike(y, number, cell))
         rows, common = (each.reshape(-1, 2).sum(0) for each in (self.boxes.sums(number), common))
         for arm in (0, 1):
-            if self._numbers_alike(cell % 2, number * (cell % 2 == arm))[1].max() <= 1:
+            if numbers_alike(y, number * (cell % 2 == arm), cell % 2)[1].max() <= 1:
                 common[arm] = 0.0
         weights, squares = (each.reshape(-1, 2).sum(0) for each in (self.mass, self._second))
         effective = weights**2 / np.maximum(squares, 1e-300) / np.maximum(rows, 1.0)
         return np.asarray((rows - common) * np.minimum(effective, 1.0))
-
-    def _numbers_alike(self, group: Codes, number: Array) -> tuple[Codes, Array]:
-        """How many rows of a group have each outcome that is found in it, with their group."""
-        order = np.lexsort((self.boxes.y, group))
-        y, of = self.boxes.y[order], group[order]
-        starts = np.flatnonzero(np.append(True, (y[1:] != y[:-1]) | (of[1:] != of[:-1])))
-        return of[starts], np.add.reduceat(number[order], starts)
 
     @cached_property
     def mass(self) -> Array:

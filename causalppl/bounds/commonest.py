@@ -5,7 +5,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["hardly_vary"]
+__all__ = ["hardly_vary", "numbers_alike"]
 
 Array: TypeAlias = NDArray[np.float64]
 Codes: TypeAlias = NDArray[np.int64]
@@ -31,10 +31,21 @@ def hardly_vary(y: Array, repeats: Array, codes: Codes, size: int) -> NDArray[np
         some = y[:_GLANCE]
         if len(some) - np.unique(some, return_counts=True)[1].max() >= _FEWEST:
             return np.zeros(1, dtype=bool)
+    most = np.zeros(size)
+    np.maximum.at(most, *numbers_alike(y, repeats, codes))
+    apart = np.bincount(codes, repeats, size) - most
+    return np.asarray((apart < _FEWEST) & (most > 1))
+
+
+def numbers_alike(y: Array, repeats: Array, codes: Codes) -> tuple[Codes, Array]:
+    """How many rows of a group have each outcome that is found in it, with their group.
+
+    Example:
+        >>> y = np.array([0.0, 0.0, 1.0, 0.0])
+        >>> [each.tolist() for each in numbers_alike(y, np.ones(4), np.array([0, 0, 0, 1]))]
+        [[0, 0, 1], [2.0, 1.0, 1.0]]
+    """
     order = np.lexsort((y, codes))
     y, of = y[order], codes[order]
     starts = np.flatnonzero(np.append(True, (y[1:] != y[:-1]) | (of[1:] != of[:-1])))
-    most = np.zeros(size)
-    np.maximum.at(most, of[starts], np.add.reduceat(repeats[order], starts))
-    apart = np.bincount(codes, repeats, size) - most
-    return np.asarray((apart < _FEWEST) & (most > 1))
+    return of[starts], np.add.reduceat(repeats[order], starts)
