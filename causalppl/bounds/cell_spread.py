@@ -13,7 +13,6 @@ from causalppl.bounds.weight_cells import WeightCells
 __all__ = ["CellSpread"]
 
 Array: TypeAlias = NDArray[np.float64]
-Codes: TypeAlias = NDArray[np.int64]
 Flags: TypeAlias = NDArray[np.bool_]
 
 
