@@ -12,6 +12,10 @@ import pyro
 import pytest
 import torch
 
+# The package is whole before the examples of a single file are collected: pytest would load that
+# file a second time otherwise, and its classes would not be those that the package raises.
+import causalppl  # noqa: F401
+
 
 @pytest.fixture(autouse=True)
 def isolated(request: pytest.FixtureRequest) -> Iterator[None]:

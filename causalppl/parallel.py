@@ -26,6 +26,8 @@ from causalppl.seeding import spawn_seeds
 __all__ = ["ParallelEngine", "parallel_map"]
 
 ParallelEngine: TypeAlias = Literal["local", "ray"] | Executor
+"""Where calls run: ``"local"`` processes, the cluster that ``"ray"`` finds, or an executor's."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

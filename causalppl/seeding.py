@@ -73,7 +73,13 @@ def checked_seed(seed: int | None) -> int:
 
 
 def fresh_seed() -> int:
-    """Draw a seed from the operating system's entropy."""
+    """Draw a seed from the operating system's entropy, to be kept with what is drawn from it.
+
+    Example:
+        >>> seed = fresh_seed()
+        >>> spawn_seeds(seed, 2) == spawn_seeds(seed, 2)
+        True
+    """
     return random.SystemRandom().randrange(2**63)
 
 

@@ -34,7 +34,13 @@ from causalppl.queries.terms import HOLDS
 __all__ = ["Law", "SourceKey", "evaluate"]
 
 Law: TypeAlias = Factor | Iterable[Factor]
+"""A law as one table of probabilities, or as the tables whose product it is."""
+
 SourceKey: TypeAlias = tuple[str | None, frozenset[str]]
+"""What a source of data shows: its domain (None is the target population), and what is set there.
+
+``(None, frozenset())`` is observation, ``("trial", frozenset({"X"}))`` an experiment elsewhere.
+"""
 
 
 def evaluate(

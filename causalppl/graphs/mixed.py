@@ -14,7 +14,7 @@ from typing import TypeAlias
 from causalppl.exceptions import GraphError
 
 Nodes: TypeAlias = str | Iterable[str]
-"""One node by name, or several."""
+"""One node by name, or several: ``"X"``, or ``["X", "Z"]``."""
 
 
 def iterate_bits(mask: int) -> Iterator[int]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from causalppl.exceptions import QueryError
 
 Value: TypeAlias = bool | int | float | str
-
+"""A value of a variable: ``1`` in ``P(Y=1 | do(X='high'))``, or ``'high'``."""
 
 Operator: TypeAlias = Literal["=", ">", ">=", "<", "<="]
 

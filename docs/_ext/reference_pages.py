@@ -9,6 +9,8 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from sphinx.pycode import ModuleAnalyzer
+
 import causalppl
 
 PACKAGE = Path(causalppl.__file__).parent
@@ -80,7 +82,21 @@ def directive(module: str, name: str, thing: Any) -> list[str]:
         return [f".. autoclass:: {module}.{name}", "   :members:", "   :show-inheritance:", ""]
     if inspect.isroutine(thing):
         return [f".. autofunction:: {module}.{name}", ""]
-    return [f".. autodata:: {module}.{name}", "   :no-value:", ""]
+    # a type alias or a constant: autodoc would show the docstring of its type
+    text = [f"   {line}".rstrip() for line in written_below(module, name)]
+    return [f".. py:data:: {module}.{name}", "", *text, ""]
+
+
+def written_below(module: str, name: str) -> list[str]:
+    """The string literal below the line that defines ``name`` in ``module`` or in its folder."""
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    files = sorted(place.glob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+    for file in files:
+        inner = ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+        found = ModuleAnalyzer.for_module(inner.removesuffix(".__init__")).find_attr_docs()
+        if ("", name) in found:
+            return found["", name]
+    raise LookupError(f"{module}.{name} has no docstring; write one below the line that defines it")
 
 
 def front_page() -> str:
