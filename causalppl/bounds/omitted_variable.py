@@ -279,11 +279,16 @@ class OmittedVariable:
     def interpret(self, level: float = 0.05) -> str:
         """Say in plain words how strong an omitted variable must be."""
         value, limit = self.robustness_value(), self.robustness_value(level=level)
+        doubt = (
+            f"{limit:.1%} would do for it no longer to differ from 0 at level {level:g}"
+            if limit
+            else f"as it stands it does not differ from 0 at level {level:g}"
+        )
         return (
             f"Omitted variables that explain {value:.1%} of what is left of both treatment and "
-            f"outcome could bring the estimate of {self.estimate:.4g} to 0; {limit:.1%} would do "
-            f"for it no longer to differ from 0 at level {level:g}. If they explained all that is "
-            f"left of the outcome, {self.partial_r2:.1%} of the treatment would do."
+            f"outcome could bring the estimate of {self.estimate:.4g} to 0; {doubt}. If they "
+            f"explained all that is left of the outcome, {100 * self.partial_r2:.2g}% of the "
+            "treatment would do."
         )
 
     def plot(

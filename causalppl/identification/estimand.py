@@ -23,7 +23,7 @@ from causalppl.identification.expression import (
     Zero,
     walk,
 )
-from causalppl.identification.rendering import to_latex, to_text
+from causalppl.identification.rendering import WIDE, to_latex, to_text
 from causalppl.queries import Contrast, Query, parse_query
 
 __all__ = ["Estimand", "Step"]
@@ -131,7 +131,8 @@ class Estimand:
 
     def _repr_latex_(self) -> str:
         query, formula = self.query.to_latex(), self.to_latex()
-        if formula.startswith(r"\begin{aligned}"):  # beside it, the first line would be too long
+        beside = f"{self.query} = {to_text(self.body)}"
+        if formula.startswith(r"\begin{aligned}") or len(beside) > WIDE:
             return rf"$\begin{{aligned}} & {query} \\ & = {formula} \end{{aligned}}$"
         return rf"${query} = {formula}$"
 

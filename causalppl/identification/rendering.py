@@ -20,8 +20,9 @@ from causalppl.identification.expression import (
 )
 from causalppl.queries.terms import _latex_escaped, _latex_name, _latex_value, value_text
 
-__all__ = ["symbol_text", "to_latex", "to_text"]
+__all__ = ["WIDE", "symbol_text", "to_latex", "to_text"]
 
+WIDE = 60  # characters of text from which a formula fills a line of a notebook
 _LONG_LIST = 32  # characters from which a list of symbols gets a name in LaTeX
 _LONG = 400  # characters from which a part that is used twice gets a name of its own
 
@@ -207,19 +208,28 @@ class _Writer:
         for weight, term in zip(weights, terms, strict=True):
             size = "" if abs(weight) == 1 else f"{abs(weight):g}{self.times}"
             sign = ("-" if weight < 0 else "") if not text else (" - " if weight < 0 else " + ")
-            text += f"{sign}{size}{self.part(term)}"
+            text += f"{self.break_before(text, terms)}{sign}{size}{self.part(term)}"
         return text
+
+    def break_before(self, text: str, terms: tuple[Node, ...]) -> str:
+        return ""
 
 
 class _LatexWriter(_Writer):
-    """LaTeX, without dollar signs; a long list of symbols gets a name too."""
+    """LaTeX, without dollar signs.
+
+    A long list of symbols gets a name too, and each term of a long difference a line of its own.
+    """
 
     bar, times, sum_sign, mean_sign = r" \mid ", r"\, ", r"\sum_", r"\mathbb{E}"
     group: frozenset[Symbol] = frozenset()
     group_name = ""
     group_lines: list[str] = []  # noqa: RUF012
+    term_lines: tuple[Node, ...] = ()
 
     def whole(self, root: Node) -> str:
+        if isinstance(root, Combination) and len(to_text(root)) > WIDE:
+            self.term_lines = root.terms
         members = _long_list(root)
         used = {symbol.variable for node in walk(root) for symbol in _symbols_of(node)}
         letter = next((letter for letter in "ZWVC" if letter not in used), "")
@@ -237,10 +247,13 @@ class _LatexWriter(_Writer):
 
     def joined(self, text: str) -> str:
         lines = [text, *self.definitions, *(self.group_lines if self.group else ())]
-        if len(lines) == 1:
+        if len(lines) == 1 and not self.term_lines:
             return text
         body = " \\\\\n".join(f"& {line}" for line in lines)
         return f"\\begin{{aligned}}[t]\n{body}\n\\end{{aligned}}"
+
+    def break_before(self, text: str, terms: tuple[Node, ...]) -> str:
+        return "\\\\\n& \\quad" if text and terms is self.term_lines else ""
 
     def name(self, number: int) -> str:
         return f"f_{{{number}}}"

@@ -26,7 +26,7 @@ def plot_posterior(posterior: "Posterior", ax: Any, prob: float, max_units: int)
     from causalppl.inference.arviz import require
 
     if ax is None:
-        _, ax = require("matplotlib.pyplot", "plots").subplots()
+        _, ax = require("matplotlib.pyplot", "plots").subplots(layout="constrained")
     for position, name in enumerate(posterior.variables):
         law, color = posterior.law(name), f"C{position % 10}"
         if law.shape:
@@ -35,7 +35,8 @@ def plot_posterior(posterior: "Posterior", ax: Any, prob: float, max_units: int)
             _plot_scalar(ax, name, law, prob, color)
     ax.set_title(posterior.query)
     if posterior.variables:
-        ax.legend(fontsize="small")
+        # below: the curves and bars fill the axes
+        ax.legend(fontsize="small", frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.08))
     return ax
 
 

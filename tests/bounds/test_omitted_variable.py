@@ -19,6 +19,10 @@ def test_published_figures_of_darfur():
     assert "7.6%" in DARFUR.interpret()
 
 
+def test_an_estimate_near_zero_is_said_not_to_differ_from_it():
+    assert "as it stands it does not differ" in OmittedVariable(0.1, 1.0, 30).interpret()
+
+
 def test_the_robustness_value_brings_the_estimate_to_zero_and_t_to_its_limit():
     value = DARFUR.robustness_value()
     assert DARFUR.adjusted(value, value).estimate == pytest.approx(0, abs=1e-12)

@@ -84,6 +84,18 @@ def test_a_domain_is_escaped_in_latex() -> None:
     assert home.to_latex() == r"P^{\mathrm{trial\_1}}(Y \mid \mathrm{do}(X))"
 
 
+def test_what_a_notebook_shows_breaks_long_lines() -> None:
+    short = identify(ADMG.parse("X -> Y"), "P(Y | do(X))")
+    assert short._repr_latex_() == r"$P(Y \mid \mathrm{do}(X)) = P(Y \mid X)$"
+    long = identify(ADMG.parse("Z -> X -> Y; Z -> Y"), "ATE(X -> Y)")
+    assert long._repr_latex_().count(r"\\") == 1  # between the query and the formula
+    names = [f"covariate_{k}" for k in range(8)]
+    text = "; ".join(f"{name} -> Outcome; {name} -> X" for name in names) + "; X -> Outcome"
+    wide = identify(ADMG.parse(text), "ATE(X -> Outcome)").to_latex().split(r"\\")
+    assert [line.count(r"\sum_") for line in wide[:2]] == [1, 1]  # a line for each term
+    assert r"\text{where } \mathbf{Z}" in wide[2]
+
+
 @pytest.mark.parametrize(
     ("graph", "query", "formula"),
     [
