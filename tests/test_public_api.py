@@ -143,3 +143,11 @@ def test_public_methods_say_what_they_do(module, name):
             and not inspect.getdoc(getattr(thing, attribute))
         ]
         assert silent == []
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
+def test_what_can_say_itself_in_words_does_so_in_a_notebook(module, name):
+    thing = getattr(importlib.import_module(module), name)
+    if inspect.isclass(thing) and hasattr(thing, "interpret"):
+        shown = [form for form in ("html", "latex", "svg") if hasattr(thing, f"_repr_{form}_")]
+        assert shown, f"{module}.{name} has no _repr_html_"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -209,6 +210,4 @@ class Bounds:
         return f"Bounds({self.query} in {ends}, by {self.method})"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         return f"<p>{escape(self.interpret())}</p>{self.summary().to_html()}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -206,8 +207,6 @@ class Certificate:
         return f"Certificate({self.decision}; contrast in [{low:.4g}, {high:.4g}])"
 
     def _repr_html_(self) -> str:
-        from html import escape
-
         return f"<p>{escape(self.summary)}</p>"
 
 

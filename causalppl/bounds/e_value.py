@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from typing import TypeAlias
 
 from causalppl.bounds.numbers_read import read_number
@@ -201,6 +202,9 @@ class EValue:
             f"{self.point:.2f} each, beyond all that is adjusted for, could move the risk ratio of "
             f"{self.ratio:.3g} to {self.null:.3g}{scale}; a weaker one could not{told}."
         )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.interpret())}</p>"
 
 
 def _read_positive(name: str, value: float) -> float:

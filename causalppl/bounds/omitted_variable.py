@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -290,6 +291,9 @@ class OmittedVariable:
             f"explained all that is left of the outcome, {100 * self.partial_r2:.2g}% of the "
             "treatment would do."
         )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.interpret())}</p>"
 
     def plot(
         self,

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
 from scipy.special import stdtrit
@@ -88,6 +89,9 @@ class Pivotality:
             f"{high:.4g}: its sign {verdict}. To undo it, a confounder needs at least "
             f"{self.information_to_flip:.3g} nats of information about the arm."
         )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.interpret())}</p>"
 
 
 def pivotality(

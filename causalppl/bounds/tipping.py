@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from typing import Any, TypeAlias
 
 from causalppl.bounds.bounds import Bounds
@@ -65,6 +66,9 @@ class TippingPoint:
             f"No hidden confounding, however strong, moves {at} to {self.reference:g}: no outcome "
             "lies beyond it."
         )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.interpret())}</p>"
 
 
 def tipping_point(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -264,7 +265,7 @@ class Estimate:
         )
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.interpret()}</p>{self.summary().to_html()}"
+        return f"<p>{escape(self.interpret())}</p>{self.summary().to_html()}"
 
 
 def left_out(count: int) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,7 +128,7 @@ class Refutation:
         return f"{self.interpret()}\n{self.summary().to_string()}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.interpret()}</p>{self.summary().to_html()}"
+        return f"<p>{escape(self.interpret())}</p>{self.summary().to_html()}"
 
 
 def refute(

@@ -8,6 +8,7 @@ whatever was chosen.
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,6 +152,9 @@ class UnitEffects:
             f"(slope {slope:.2f}, standard error {error:.2f}, p = {chance:.2g}). Errors of units "
             f"are {self.error_kind}. {self.average.interpret(prob)}{notes}"
         )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.interpret())}</p>{self.summary().to_html()}"
 
     def plot(self, ax: Any = None, *, prob: float = 0.95) -> Any:
         """Draw the effects in order of size, with their intervals; returns the axes.

@@ -10,6 +10,7 @@
 import math
 import re
 from collections.abc import Iterator
+from html import escape
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -61,8 +62,6 @@ def short_form(posterior: "Posterior") -> str:
 
 def html_form(posterior: "Posterior") -> str:
     """Return the sentence and a table of ten rows, as HTML."""
-    from html import escape
-
     table = posterior.summary(max_rows=10)
     hidden = table.attrs["left_out"]
     more = f"<p>{hidden:,} more rows left out</p>" if hidden else ""

@@ -170,6 +170,8 @@ def test_it_shows_itself() -> None:
     assert "= 2 [1.02, 2.98], by by hand" in repr(number())
     assert "well" in repr(table())
     assert "<table" in table()._repr_html_()
+    below = Estimate(Query.parse("P(Y < 3)"), "hand", np.array(0.5), error=np.array(0.1))
+    assert "P(Y &lt; 3)" in below._repr_html_().partition("<table")[0]
 
 
 def test_a_picture_has_an_interval_for_each_value() -> None:
