@@ -40,7 +40,7 @@ format: $(VENV)/.installed-dev ## put the code into shape
 
 docs: $(VENV)/.installed-docs ## build the documentation, running its code and the tutorials
 	$(BIN)/python docs/check_pages.py
-	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -j auto -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 bench: $(VENV)/.installed-dev ## run every benchmark
