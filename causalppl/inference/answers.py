@@ -9,6 +9,7 @@ import torch
 from causalppl.exceptions import ProgramError
 from causalppl.inference.engine import Answer, Condition
 from causalppl.inference.laws import FiniteLaw, Law, NormalLaw, PointLaw
+from causalppl.inference.laws_by_unit import laws_of_all
 from causalppl.inference.posterior import Posterior
 from causalppl.inference.question import Question
 
@@ -65,6 +66,10 @@ def merge_patterns(
     laws: dict[str, Law] = {}
     if inner == 1 and is_exact:
         laws = {key: PointLaw(value[0]) for key, value in means.items() if len(value) == 1}
+    for key in first.laws:
+        if all(key in a.laws for _, a in answers):
+            law = laws_of_all([(u, a.laws[key]) for u, a in answers], num_units)
+            laws |= {} if law is None else {key: law}
     diagnostics: dict[str, Any] = {}
     for _, answer in answers:
         for name, value in answer.diagnostics.items():
