@@ -18,6 +18,8 @@ name                        what it does                               paper
                             such as mediation                          (2012)
 `PartiallyLinear`           a slope by double machine learning, also   Robinson (1988);
                             for continuous treatments                  Chernozhukov et al. (2018)
+`balance`, `Balance`        are arms alike once weighted, and had      Austin (2009); Austin,
+                            each row a chance of each arm?             Stuart (2015)
 `unit_effects`,             the effect of each unit, given all that    Künzel et al. (2019);
 `UnitEffects`               is adjusted for                            Nie, Wager (2021)
 `estimate_iv`, `Wald`,      instruments                                Wald (1940); Angrist, Imbens
@@ -66,6 +68,7 @@ name                        what it does                               paper
 =========================== ========================================== ============================
 """
 
+from causalppl.estimation.balance import Balance, balance
 from causalppl.estimation.counterexample import Counterexample, Unidentified, counterexample
 from causalppl.estimation.dirichlet import Dirichlet
 from causalppl.estimation.doubly_robust import AIPW, TMLE
@@ -135,6 +138,7 @@ __all__ = [
     "IPW",
     "LIML",
     "TMLE",
+    "Balance",
     "BootstrapError",
     "Check",
     "CheckResult",
@@ -180,6 +184,7 @@ __all__ = [
     "Verification",
     "VerificationReport",
     "Wald",
+    "balance",
     "benjamini_hochberg",
     "compare_graphs",
     "counterexample",

@@ -28,7 +28,7 @@ from causalppl.estimation.overlap import (
     overlap_table,
     warn_of_poor_overlap,
 )
-from causalppl.estimation.propensity import predict_treatment
+from causalppl.estimation.propensity import TreatmentModel
 from causalppl.estimation.repeated_splits import median_over_splits
 from causalppl.estimation.settings import check_count, check_flags, check_fraction
 from causalppl.estimation.weighting import rows_to_keep, spread_out
@@ -116,16 +116,23 @@ class DoublyRobust(AdjustmentEstimator):
                 bar.update()
         return median_over_splits(found, described(self))
 
+    def treatment_model(
+        self, design: AdjustmentDesign, features: Features, rng: np.random.Generator
+    ) -> TreatmentModel:
+        """Fit the model of the treatment, cross-fitted."""
+        learner = self.propensity
+        if learner is None:
+            arm = np.asarray(design.arm, float)
+            learner = choose_learner(features.covariates, arm, rng, classes=True)
+        folds = find_folds(design, self.folds, rng)
+        return TreatmentModel.fitted(design, features, learner, folds)
+
     def compute(self, design: AdjustmentDesign, rng: np.random.Generator) -> Computed:
         """Estimate the means of a design."""
         features = Features(design, tuple(self.terms))
-        learner = self.propensity
-        if learner is None:
-            learner = choose_learner(
-                features.covariates, np.asarray(design.arm, float), rng, classes=True
-            )
-        folds = find_folds(design, self.folds, rng)
-        raw = predict_treatment(design, features, learner, folds)
+        model = self.treatment_model(design, features, rng)
+        model.check(design)
+        raw = model.chances
         kept = rows_to_keep(design, raw, self.trim)
         if not kept.all():
             inner = replace(self, trim=0.0).compute(design.take(kept), rng)
@@ -134,7 +141,7 @@ class DoublyRobust(AdjustmentEstimator):
         warn_of_poor_overlap(design, overlaps)
         pooled = self.pooled or features.treats
         predicted, names = predict_outcome(
-            design, features, self.outcome, folds, rng, pooled=pooled
+            design, features, self.outcome, model.folds, rng, pooled=pooled
         )
         propensities = np.maximum(raw, self.clip)
         parts = []
@@ -159,7 +166,7 @@ class DoublyRobust(AdjustmentEstimator):
                 "clipped": clipped,
                 "folds": self.folds,
                 "outcome model": names,
-                "treatment model": name_of(learner),
+                "treatment model": name_of(model.learner),
             },
         )
 

@@ -47,7 +47,7 @@ class Features:
         """The columns that do not depend on the treatment, shape ``(rows, columns)``."""
         table = self.design.table
         columns = [_columns(table, name) for name in self.design.covariates]
-        columns += [_product(table, term) for term in self._parsed if not self._treats(term)]
+        columns += [_product(table, term) for term in self.factors]
         found = np.concatenate([*columns, np.empty((self.design.num_rows, 0))], 1)
         return _independent(standardised(found))
 
@@ -59,6 +59,11 @@ class Features:
     def treats_in(self, term: str) -> bool:
         """Whether a term names the treatment."""
         return self._treats(self._parsed[self.terms.index(term)])
+
+    @property
+    def factors(self) -> tuple[Factors, ...]:
+        """What each term that does not name the treatment multiplies: names with their powers."""
+        return tuple(term for term in self._parsed if not self._treats(term))
 
     @property
     def as_seen(self) -> Array:

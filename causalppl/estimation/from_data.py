@@ -29,7 +29,7 @@ from causalppl.inference.progress import is_shown
 from causalppl.queries import Query
 from causalppl.seeding import checked_seed
 
-__all__ = ["DEFAULTS", "estimate"]
+__all__ = ["DEFAULTS", "Case", "estimate"]
 
 DEFAULTS: tuple[Estimator, ...] = (Dirichlet(), AIPW(), FrontDoor())
 """The estimators that are tried where none is named, in order: the first that can answer does."""
@@ -119,11 +119,11 @@ def estimate(
     reader = Reader.of(estimand, data, sources, weights, method, are_sampling=sampling_weights)
 
     @cache
-    def case(are_counts: bool) -> _Case:
+    def case(are_counts: bool) -> Case:
         usable = reader.counts() if are_counts else reader.rows()
-        return _Case.of(estimand, usable, plans)
+        return Case.of(estimand, usable, plans)
 
-    def case_for(estimator: Estimator) -> _Case:
+    def case_for(estimator: Estimator) -> Case:
         return case(reader.is_stored and isinstance(estimator, Dirichlet))
 
     chosen = choose_estimator(method, lambda estimator: case_for(estimator).problem)
@@ -214,7 +214,7 @@ def _advice(problem_for: Callable[[Estimator], Problem]) -> str:
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """A question with the data to answer it."""
 
     problem: Problem
@@ -226,7 +226,8 @@ class _Case:
         estimand: Estimand,
         usable: Mapping[SourceKey, UsableRows],
         policies: Mapping[str, Factor],
-    ) -> "_Case":
+    ) -> "Case":
+        """Put the question to what was read; refuses values that never occur."""
         tables = {key: rows.table for key, rows in usable.items()}
         observed = tables.get(OBSERVED, next(iter(tables.values())))
         others = {key: table for key, table in tables.items() if key != OBSERVED}

@@ -1,7 +1,7 @@
 """The chance of each arm given the covariates, and whether these tell the arm by themselves."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,10 +12,47 @@ from causalppl.estimation.folds import Fold
 from causalppl.estimation.nuisance import Fitted, warn_of_trouble
 from causalppl.exceptions import AssumptionError
 
-__all__ = ["find_separation", "fit_propensities", "predict_treatment"]
+__all__ = ["TreatmentModel", "find_separation", "fit_propensities", "predict_treatment"]
 
 CERTAIN = 1e-4  # a chance this close to 0 or 1 leaves nothing to compare with
 MOST_CERTAIN = 0.9  # the share of rows that may have such a chance
+
+
+class TreatmentModel(NamedTuple):
+    """The model of who gets which arm, and what it predicts.
+
+    Attributes:
+        chances: The probability of each arm, shape ``(rows, arms)``.
+        learner: The learner, not fitted.
+        folds: The rows to fit on and to predict.
+        fits: The models, one for each fold.
+    """
+
+    chances: Array
+    learner: Any
+    folds: Sequence[Fold]
+    fits: Sequence[Fitted]
+
+    @classmethod
+    def fitted(
+        cls, design: AdjustmentDesign, features: Features, learner: Any, folds: Sequence[Fold]
+    ) -> "TreatmentModel":
+        """Fit the model, whatever it predicts."""
+        chances, fits = fit_propensities(design, features, learner, folds)
+        return cls(chances, learner, folds, fits)
+
+    def check(self, design: AdjustmentDesign) -> None:
+        """Raise if the covariates tell the arm of nearly every row; warn of fits that failed.
+
+        Raises:
+            AssumptionError: They do.
+        """
+        if separation := find_separation(design, self.chances):
+            raise AssumptionError(
+                f"{separation}: nothing shows what another value would have done; expected "
+                "overlap, adjust for less or bound the effect"
+            )
+        warn_of_trouble(self.fits, design.treatment)
 
 
 def predict_treatment(
@@ -31,12 +68,7 @@ def predict_treatment(
         AssumptionError: The covariates tell the arm of nearly every row.
     """
     found, fits = fit_propensities(design, features, learner, folds, weights)
-    if separation := find_separation(design, found):
-        raise AssumptionError(
-            f"{separation}: nothing shows what another value would have done; expected overlap, "
-            "adjust for less or bound the effect"
-        )
-    warn_of_trouble(fits, design.treatment)
+    TreatmentModel(found, learner, folds, fits).check(design)
     return found
 
 

@@ -31,7 +31,7 @@ from causalppl.estimation.overlap import (
     overlap_table,
     warn_of_poor_overlap,
 )
-from causalppl.estimation.propensity import predict_treatment
+from causalppl.estimation.propensity import TreatmentModel
 from causalppl.estimation.settings import check_flags, check_fraction
 from causalppl.exceptions import AssumptionError, DataError
 
@@ -103,12 +103,19 @@ class IPW(AdjustmentEstimator):
         if self.censoring:
             check_censoring(design)
 
+    def treatment_model(
+        self, design: AdjustmentDesign, features: Features, rng: np.random.Generator
+    ) -> TreatmentModel:
+        """Fit the model of the treatment on all rows, which it predicts too."""
+        learner = given_or(self.propensity, plain_learner(classes=True))
+        return TreatmentModel.fitted(design, features, learner, find_folds(design, 1, rng))
+
     def compute(self, design: AdjustmentDesign, rng: np.random.Generator) -> Computed:
         """Estimate the means of a design."""
         features = Features(design, tuple(self.terms))
-        learner = given_or(self.propensity, plain_learner(classes=True))
-        folds = find_folds(design, 1, rng)
-        raw = predict_treatment(design, features, learner, folds)
+        model = self.treatment_model(design, features, rng)
+        model.check(design)
+        raw = model.chances
         kept = rows_to_keep(design, raw, self.trim)
         if not kept.all():
             inner = replace(self, trim=0.0).compute(design.take(kept), rng)
@@ -118,13 +125,13 @@ class IPW(AdjustmentEstimator):
         propensities = np.maximum(raw, self.clip)
         overlaps = describe_overlap(design, raw, extra, clip=self.clip)
         warn_of_poor_overlap(design, overlaps)
-        smooth = is_parametric(learner, features.covariates.shape[1]) and not self.fixed_weights
+        smooth = is_parametric(model.learner, features.covariates.shape[1])
         values, columns = np.zeros(len(design.means)), []
         for number, mean in enumerate(design.means):
             weights = balancing_weights(design, propensities, mean) * extra
             values[number], weighted, rest = self._mean(design, mean, weights)
             column = weighted + rest
-            if smooth:
+            if smooth and not self.fixed_weights:
                 column = column + _through_propensity(design, features, raw, mean, weighted)
             if censoring is not None and not self.fixed_weights:
                 column = column + censoring.influence(weighted)

@@ -8,6 +8,7 @@ Every function draws on the axes it is given, or on a new figure, and returns th
 | `worlds` | the factual world and others that share its noise | Balke and Pearl (1994) |
 | `effects` | answers side by side: estimates, posteriors, bounds | - |
 | `bounds` | what data leave open, with naive answers beside it | - |
+| `overlap` | the chances of an arm, for those with and without it | - |
 | `tipping` | how much hidden confounding overturns a conclusion | - |
 | `against_naive` | the posterior of an effect, and naive answers | - |
 | `unit_worlds` | one unit in several worlds | - |
@@ -21,6 +22,7 @@ from causalppl.plots.diagrams import graph, worlds
 from causalppl.plots.effects import effects
 from causalppl.plots.partial_answers import bounds, tipping
 from causalppl.plots.posteriors import against_naive, elbo, khat, unit_worlds
+from causalppl.plots.propensities import overlap
 
 __all__ = [
     "against_naive",
@@ -29,6 +31,7 @@ __all__ = [
     "elbo",
     "graph",
     "khat",
+    "overlap",
     "regret",
     "tipping",
     "unit_worlds",
