@@ -142,11 +142,12 @@ class Balance:
         notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in self.notes)
         who = "the arms" if len(self.arms) > 1 else f"{self.arms[0].name} and the population"
         return (
-            f"Before weighting {who} differ most in {before.name}, by {before.smd.before:.2f} "
-            f"standard deviations, and after it in {after.name}, by {after.smd.after:.2f}; of "
-            f"{len(self.columns)} columns {stay}. Effective rows: {worth}, weighted to stand for "
-            f"{self.population} by {self.method}. This is balance of measured columns only: "
-            f"whether hidden ones are balanced cannot be seen.{notes}"
+            f"Before weighting {who} differ most in {before.name}, by "
+            f"{_told(before.smd.before)} standard deviations, and after it in {after.name}, by "
+            f"{_told(after.smd.after)}; of {_columns(len(self.columns))} {stay}. "
+            f"Effective rows: {worth}, weighted to stand for {self.population} by {self.method}. "
+            "This is balance of measured columns only: whether hidden ones are balanced cannot be "
+            f"seen.{notes}"
         )
 
     def plot(self, ax: Any = None, *, limit: float = LIMIT) -> Any:
@@ -162,7 +163,7 @@ class Balance:
     def __repr__(self) -> str:
         worst = [max(getattr(c.smd, when) for c in self.columns) for when in ("before", "after")]
         return (
-            f"Balance({self.query}, {len(self.columns)} columns, worst difference {worst[0]:.2f} "
+            f"Balance({self.query}, {_columns(len(self.columns))}, worst difference {worst[0]:.2f} "
             f"before and {worst[1]:.2f} after weighting)"
         )
 
@@ -279,3 +280,11 @@ def _check_input(estimand: Any, method: Any, weights: Any, *, sampling_weights: 
     if sampling_weights and weights is None:
         raise DataError("sampling_weights is set without weights; give weights=, or leave it out")
     find_roles(estimand)
+
+
+def _told(difference: float) -> str:
+    return "infinitely many" if difference == float("inf") else f"{difference:.2f}"
+
+
+def _columns(count: int) -> str:
+    return "1 column" if count == 1 else f"{count} columns"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -55,7 +56,7 @@ class Groups:
     """Which rows are compared, and how they count.
 
     Attributes:
-        names: The groups.
+        names: The arms; the groups are these, or one arm and the population.
         stacked: The weight of each row in each group as it is, then weighted, then in the
             population that the groups are to stand for; shape ``(2 * groups + 1, rows)``, each
             with sum 1.
@@ -72,9 +73,14 @@ class Groups:
         return cls(tuple(names), np.stack([w / w.sum() for w in (*before, *after, whole)]))
 
     @property
+    def count(self) -> int:
+        """How many groups there are."""
+        return len(self.stacked) // 2
+
+    @property
     def before(self) -> Array:
         """The weights of the groups as they are."""
-        return self.stacked[: len(self.names)]
+        return self.stacked[: self.count]
 
     @property
     def population(self) -> Array:
@@ -147,7 +153,7 @@ def compare(column: ComparedColumn, groups: Groups) -> CovariateBalance:
     """Compare the groups in one column."""
     weights = groups.stacked
     seen = column.values[groups.counted]
-    count = len(groups.names)
+    count = groups.count
     centre = seen[0] + (seen - seen[0]).mean()
     shifted = column.values - centre  # so that large numbers do not cancel
     means = weights @ shifted
@@ -204,6 +210,9 @@ def _distances(values: Array, weights: Array, count: int) -> BeforeAfter:
     order = np.argsort(values)
     ordered = values[order]
     ends = np.append(ordered[1:] != ordered[:-1], True)
-    shares = np.cumsum(weights[: 2 * count, order], 1)[:, ends]
-    before, after = (float(np.ptp(part, 0).max()) for part in (shares[:count], shares[count:]))
+    reached = np.cumsum(weights[: 2 * count].T[order], 0)[ends]
+    before, after = (
+        max(float(np.abs(reached[:, one] - reached[:, other]).max()) for one, other in pairs)
+        for pairs in (combinations(part, 2) for part in (range(count), range(count, 2 * count)))
+    )
     return BeforeAfter(before, after)

@@ -113,10 +113,8 @@ class WeightedArms:
     def groups(self) -> Groups:
         """What is compared: the arms; or where there is one, it and the population."""
         whole = self.design.population(self.means[0]) * self.design.row_weights
-        alone = len(self.means) == 1
-        also = [whole] if alone else []
-        names = [*self.names, "the population"] if alone else self.names
-        return Groups.of(names, [*self.own, *also], [*self.weighted, *also], whole)
+        also = [whole] if len(self.means) == 1 else []
+        return Groups.of(self.names, [*self.own, *also], [*self.weighted, *also], whole)
 
 
 def _read(problem: Problem, method: Weighting) -> AdjustmentDesign:
@@ -126,8 +124,9 @@ def _read(problem: Problem, method: Weighting) -> AdjustmentDesign:
         )
     except AssumptionError as error:
         raise AssumptionError(
-            f"balance is about what is adjusted for, and {problem.estimand.query} is not answered "
-            f"by adjustment: {error}"
+            "balance compares arms in what is adjusted for, and the answer to "
+            f"{problem.estimand.query} is none by adjustment: {str(error).partition('; use ')[0]}; "
+            "expected an estimand that compares arms alike in covariates"
         ) from None
     if design.is_numeric:
         raise DataError(
