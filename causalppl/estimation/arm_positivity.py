@@ -1,11 +1,12 @@
 """Whether any row could have had an arm: the chances of it, and what the arm's rows are worth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from causalppl.data.column import listed
 from causalppl.estimation.compared_columns import ComparedColumn, Groups
 from causalppl.estimation.estimate import Array
 from causalppl.estimation.overlap import ArmOverlap, effective_size
@@ -86,14 +87,12 @@ class Counterparts:
     Attributes:
         groups: The arms, and the population.
         unlike: Which rows have such a value, shape ``(arms, rows)``.
-        notes: What was found, one sentence each.
     """
 
-    def __init__(self, groups: Groups, names: Sequence[str]) -> None:
+    def __init__(self, groups: Groups) -> None:
         self.groups = groups
-        self.names = names
-        self.unlike = np.zeros((len(names), len(groups.population)), bool)
-        self.notes: list[str] = []
+        self.unlike = np.zeros((len(groups.names), len(groups.population)), bool)
+        self._lacking: list[list[str]] = [[] for _ in groups.names]
 
     def look_at(self, column: ComparedColumn) -> None:
         """Look for values of a category, or of a number with two, that an arm lacks."""
@@ -102,18 +101,24 @@ class Counterparts:
         low, high = values.min(), values.max()
         if low == high or not bool(((values == low) | (values == high)).all()):
             return
-        for arm, name in enumerate(self.names):
+        for arm in range(len(self.groups.names)):
             own = column.values[self.groups.before[arm] > 0]
             for value in (low, high):
                 if not (own == value).any():
-                    self._add(arm, name, column, float(value))
+                    self._add(arm, column, float(value), inside)
 
-    def _add(self, arm: int, name: str, column: ComparedColumn, value: float) -> None:
-        found = (column.values == value) & (self.groups.population > 0)
+    def _add(
+        self, arm: int, column: ComparedColumn, value: float, inside: NDArray[np.bool_]
+    ) -> None:
+        found = (column.values == value) & inside
         self.unlike[arm] |= found
         has = column.name if column.is_category else f"{column.name}={value * column.unit:g}"
         others = "a value other than " if column.is_category and value == 0 else ""
-        self.notes.append(
-            f"nobody with {name} has {others}{has}, as {self.groups.population @ found:.1%} of the "
-            "population do"
-        )
+        share = float(self.groups.population @ found)
+        self._lacking[arm].append(f"{others}{has} ({share:.1%} of the population)")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was found, one sentence for each arm."""
+        lacking = zip(self.groups.names, self._lacking, strict=True)
+        return tuple(f"nobody with {name} has {listed(what)}" for name, what in lacking if what)

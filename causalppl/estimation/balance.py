@@ -12,7 +12,12 @@ from causalppl.data.column import listed
 from causalppl.estimation.adjustment_estimator import described
 from causalppl.estimation.adjustment_question import find_roles
 from causalppl.estimation.arm_positivity import ArmPositivity, Counterparts, describe_arm
-from causalppl.estimation.compared_columns import CovariateBalance, compare, compared_columns
+from causalppl.estimation.compared_columns import (
+    CovariateBalance,
+    compare,
+    covariate_columns,
+    term_columns,
+)
 from causalppl.estimation.estimate import Array
 from causalppl.estimation.from_data import Case
 from causalppl.estimation.nuisance import name_of
@@ -57,11 +62,11 @@ class Balance:
         >>> from causalppl.graphs import ADMG
         >>> from causalppl.identification import identify
         >>> graph = ADMG.parse("age -> quit -> weight; age -> weight")
-        >>> people = {"age": [30, 40, 50] * 20, "quit": [0, 0, 0, 0, 1, 1] * 10,
+        >>> people = {"age": [30, 50] * 30, "quit": [0, 0, 0, 1, 1, 1] * 10,
         ...           "weight": [70.0, 72.0, 71.0, 75.0] * 15}
         >>> found = balance(identify(graph, "ATE(quit -> weight)"), people)
         >>> found.summary()[["SMD before", "SMD after"]].round(2).values.tolist()
-        [[1.05, 0.0]]
+        [[0.71, 0.0]]
     """
 
     query: Query | Contrast
@@ -231,11 +236,12 @@ def balance(
     reader = Reader.of(estimand, data, None, weights, chosen, are_sampling=sampling_weights)
     case = Case.of(estimand, reader.rows(), {})
     arms = WeightedArms.of(case.problem, chosen, np.random.default_rng(used))
-    groups, lacking = arms.groups, Counterparts(arms.groups, arms.names)
-    columns = []
-    for column in compared_columns(arms.design.table, arms.design.covariates, arms.terms):
+    groups, table = arms.groups, arms.design.table
+    lacking, columns = Counterparts(groups), list[CovariateBalance]()
+    for column in covariate_columns(table, arms.design.covariates):
         lacking.look_at(column)
         columns.append(compare(column, groups))
+    columns += [compare(column, groups) for column in term_columns(table, arms.terms)]
     constant = tuple(
         f"{column.name} is constant: there is nothing to balance"
         for column in columns
@@ -279,7 +285,7 @@ def _check_input(estimand: Any, method: Any, weights: Any, *, sampling_weights: 
         )
     if sampling_weights and weights is None:
         raise DataError("sampling_weights is set without weights; give weights=, or leave it out")
-    find_roles(estimand)
+    find_roles(estimand)  # refuses what is no mean under one intervention
 
 
 def _told(difference: float) -> str:

@@ -13,7 +13,15 @@ from causalppl.estimation.column_values import numbers
 from causalppl.estimation.estimate import Array
 from causalppl.estimation.features import Factors
 
-__all__ = ["BeforeAfter", "CovariateBalance", "Groups", "compare", "compared_columns"]
+__all__ = [
+    "BeforeAfter",
+    "ComparedColumn",
+    "CovariateBalance",
+    "Groups",
+    "compare",
+    "covariate_columns",
+    "term_columns",
+]
 
 Kind: TypeAlias = Literal["number", "binary", "category", "constant"]
 _ROUNDING = 1e-12  # the share of a column's variance that may be rounding
@@ -110,12 +118,14 @@ class ComparedColumn(NamedTuple):
     is_category: bool = False
 
 
-def compared_columns(
-    table: Table, covariates: Sequence[str], terms: Sequence[Factors]
-) -> Iterator[ComparedColumn]:
-    """List the columns: numbers, a column for each category (of two the second), and terms."""
+def covariate_columns(table: Table, covariates: Sequence[str]) -> Iterator[ComparedColumn]:
+    """List numbers as they are, and a column for each category (of two the second)."""
     for name in covariates:
         yield from _columns(table, name)
+
+
+def term_columns(table: Table, terms: Sequence[Factors]) -> Iterator[ComparedColumn]:
+    """List the products that terms are, one for each combination of categories."""
     for term in terms:
         found = [ComparedColumn("", np.ones(table.num_rows))]
         for name, power in term:
@@ -165,6 +175,7 @@ def compare(column: ComparedColumn, groups: Groups) -> CovariateBalance:
         variances = variances / np.maximum(1 - (weights**2).sum(1), _ROUNDING)
     parts = slice(0, count), slice(count, 2 * count)
     unit = float(np.sqrt(variances[parts[0]].mean()))
+    gaps = [float(np.ptp(means[part])) for part in parts]
     shown = column.unit * (means + centre)
     ratio = distance = BeforeAfter(float("nan"), float("nan"))
     if kind == "number":
@@ -178,7 +189,7 @@ def compare(column: ComparedColumn, groups: Groups) -> CovariateBalance:
             for place, name in enumerate(groups.names)
         },
         float(shown[-1]),
-        BeforeAfter(*(_ratio(float(np.ptp(means[part])), unit) for part in parts)),
+        BeforeAfter(*(_smd(gap, unit, np.sqrt(_ROUNDING * spread)) for gap in gaps)),
         ratio,
         distance,
     )
@@ -193,11 +204,16 @@ def _kind(column: ComparedColumn, seen: Array) -> Kind:
     return "binary" if bool(((seen == low) | (seen == high)).all()) else "number"
 
 
-def _ratio(difference: float, unit: float) -> float:
-    """A difference in units; groups that are each constant, but differ, are infinitely far."""
+def _smd(gap: float, unit: float, rounding: float) -> float:
+    """A gap in standard deviations; groups that are each constant, but differ, are infinitely far.
+
+    Example:
+        >>> _smd(1.0, 2.0, 0.0), _smd(1.0, 0.0, 1e-9), _smd(1e-12, 0.0, 1e-9)
+        (0.5, inf, 0.0)
+    """
     if unit > 0:
-        return difference / unit
-    return float("inf") if difference > 0 else 0.0
+        return gap / unit
+    return float("inf") if gap > rounding else 0.0
 
 
 def _variance_ratio(variances: Array) -> float:

@@ -27,6 +27,7 @@ NHEFS = (
 )
 SQUARES = ["age^2", "smokeintensity^2", "smokeyrs^2", "wt71^2"]
 LALONDE = ("age", "educ", "black", "hisp", "marr", "nodegree", "re74", "re75")
+SQUARED = IPW(terms=["Z^2"])
 SAME = DummyClassifier()  # the same chances for all, so weights change nothing
 
 
@@ -131,7 +132,7 @@ def test_before_weighting_it_is_what_scipy_says():
 
 def test_after_weighting_it_is_what_plain_loops_say():
     data = confounded(120)
-    found = balance(asked("Z"), data, method=IPW(terms=["Z^2"]))
+    found = balance(asked("Z"), data, method=SQUARED)
     for row, values in zip(found.columns, (data["Z"], data["Z"] ** 2), strict=True):
         means, variances, shares = [], [], []
         for arm in (0, 1):
@@ -277,8 +278,8 @@ def test_units_and_the_order_of_rows_do_not_matter(seed, scale, shift):
 
 def test_numbers_may_be_large():
     data = confounded()
-    usual = balance(asked("Z"), data, method=IPW(terms=["Z^2"]))
-    large = balance(asked("Z"), data.assign(Z=1e200 * data["Z"]), method=IPW(terms=["Z^2"]))
+    usual = balance(asked("Z"), data, method=SQUARED)
+    large = balance(asked("Z"), data.assign(Z=1e200 * data["Z"]), method=SQUARED)
     assert large.columns[0].means["X=1"].after == approx(
         1e200 * usual.columns[0].means["X=1"].after
     )
@@ -382,7 +383,7 @@ def test_a_category_that_an_arm_lacks_is_named():
     found = balance(asked("ZG"), data)
     share = (data["G"] == "c").mean()
     assert [arm.unlike for arm in found.arms] == approx([0, share])
-    assert f"nobody with X=1 has G=c, as {share:.1%} of the population do" in found.notes
+    assert f"nobody with X=1 has G=c ({share:.1%} of the population)" in found.notes
     assert "G=c" in found.above()
 
 
@@ -392,6 +393,15 @@ def test_perfect_separation_is_shown_not_refused():
     assert found.columns[0].smd == (np.inf, np.inf)
     assert "in all 400 rows (perfect separation)" in found.interpret()
     assert "by infinitely many standard deviations" in found.interpret()
+
+
+def test_arms_that_are_constant_and_equal_do_not_differ_where_others_do():
+    data = confounded(900)
+    data["X"] = np.where(data["G"] == "a", 2, data["X"])
+    data["H"] = np.where(data["X"] == 2, data["Z"], 0.3)
+    found = balance(asked("ZH", "ATE(X: 1 vs 0 -> Y)"), data, method=IPW(propensity=SAME))
+    column = {each.name: each for each in found.columns}["H"]
+    assert (column.kind, column.smd) == ("number", (0, 0))
 
 
 def test_several_treatments_are_arms_together():
