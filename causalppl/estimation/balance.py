@@ -1,8 +1,8 @@
 """Whether weights make arms alike in what is adjusted for, and whether each arm had a chance."""
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -175,7 +175,7 @@ class Balance:
     def _repr_html_(self) -> str:
         tables = (self.summary(), self.positivity())
         shown = "".join(t.to_html(float_format="{:.3g}".format, na_rep="") for t in tables)
-        return f"<p>{html.escape(self.interpret())}</p>{shown}"
+        return f"<p>{escape(self.interpret())}</p>{shown}"
 
 
 def balance(
