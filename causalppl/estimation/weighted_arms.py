@@ -79,7 +79,10 @@ class WeightedArms:
             np.stack([balancing_weights(design, chances, mean) * extra for mean in means]),
             before,
             tuple(overlaps[design.arms[mean.arm]] for mean in means),
-            notes,
+            (
+                *notes,
+                *(f"overlap is poor for {each}" for each in overlaps.values() if each.is_poor),
+            ),
         )
 
     @property

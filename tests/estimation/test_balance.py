@@ -16,7 +16,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from causalppl.data import load_lalonde, load_nhefs
 from causalppl.estimation import AIPW, IPW, TMLE, GFormula, balance, estimate
-from causalppl.exceptions import AssumptionError, DataError, QueryError
+from causalppl.exceptions import AssumptionError, DataError, OverlapWarning, QueryError
 from causalppl.graphs import ADMG
 from causalppl.identification import identify
 
@@ -173,6 +173,16 @@ def test_chances_are_told_as_numpy_tells_them():
     assert list(arm.quantiles.values()) == approx(wanted)
     assert (arm.below_05, arm.above_95) == approx(((chance < 0.05).mean(), (chance > 0.95).mean()))
     assert 0 < arm.below_01 < arm.below_05
+
+
+def test_poor_overlap_is_told_as_the_estimate_warns_of_it():
+    estimand, data = asked("Z", "ETT(X -> Y)"), confounded(strength=3)
+    found = balance(estimand, data)
+    with pytest.warns(OverlapWarning) as warned:
+        estimate(estimand, data, method=IPW(), seed=0)
+    (note,) = found.notes
+    assert note in str(warned[0].message)
+    assert note.startswith("overlap is poor for X=0: ")
 
 
 # Published tables.
