@@ -127,9 +127,9 @@ def _read(problem: Problem, method: Weighting) -> AdjustmentDesign:
         )
     except AssumptionError as error:
         raise AssumptionError(
-            "balance compares arms in what is adjusted for, and the answer to "
-            f"{problem.estimand.query} is none by adjustment: {str(error).partition('; use ')[0]}; "
-            "expected an estimand that compares arms alike in covariates"
+            "balance compares arms in what is adjusted for, and adjustment does not answer "
+            f"{problem.estimand.query}: {str(error).partition('; use ')[0]}; expected an estimand "
+            "whose covariates are measured"
         ) from None
     if design.is_numeric:
         raise DataError(

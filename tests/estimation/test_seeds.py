@@ -14,7 +14,14 @@ import pytest
 import torch
 
 from causalppl import ADMG, SCM, estimate, falsify, fit, identify, infer, verify
-from causalppl.estimation import counterexample, one_step, policy_value, refute, unit_effects
+from causalppl.estimation import (
+    balance,
+    counterexample,
+    one_step,
+    policy_value,
+    refute,
+    unit_effects,
+)
 from causalppl.estimation.independence_tests import StratifiedPermutation
 from causalppl.exceptions import DataError, NotIdentifiableError
 from causalppl.graphs import back_door, front_door, random_admg
@@ -57,6 +64,7 @@ def mapped(folder: Path, seed: Any) -> Any:
 
 Y = torch.tensor([1.0, 2.0, 3.0])
 CALLS: dict[str, Callable[[Any, Path], Any]] = {
+    "balance": lambda seed, _: balance(EFFECT, ROWS, seed=seed),
     "counterexample": lambda seed, _: counterexample(unidentified(), seed=seed),
     "estimate": lambda seed, _: estimate(EFFECT, ROWS, seed=seed),
     "falsify": lambda seed, _: falsify(back_door(), ROWS, seed=seed),
