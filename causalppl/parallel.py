@@ -3,6 +3,7 @@
 | name | what it does | paper |
 |---|---|---|
 | `parallel_map` | a list of results in the order of the items, the same on every engine | - |
+| `ParallelEngine` | what `engine` may be | - |
 """
 
 import importlib

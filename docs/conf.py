@@ -22,10 +22,12 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
     "myst_nb",
     "sphinxcontrib.bibtex",
     "citations",
     "notebooks",
+    "reference_links",
     "reference_pages",
 ]
 exclude_patterns = ["_build", "notebooks", "**.ipynb_checkpoints"]

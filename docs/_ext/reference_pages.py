@@ -84,7 +84,7 @@ def directive(module: str, name: str, thing: Any) -> list[str]:
         return [f".. autofunction:: {module}.{name}", ""]
     # a type alias or a constant: autodoc would show the docstring of its type
     text = [f"   {line}".rstrip() for line in written_below(module, name)]
-    return [f".. py:data:: {module}.{name}", "", *text, ""]
+    return [f".. py:data:: {name}", "", *text, ""]
 
 
 def written_below(module: str, name: str) -> list[str]:

@@ -1,0 +1,90 @@
+"""Names of the package in the reference's text lead to where they are documented.
+
+The introduction of a page names what is on it as `name` or ``name``, in reStructuredText or
+Markdown. Docstrings write `name`; it is looked up as a member of the class it stands in, then on
+its page, then among the names of the whole package, where it must be the only one so called.
+Words that are no public name stay as they are.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from docutils import nodes
+from reference_pages import documented_modules, public_names
+from sphinx import addnodes
+from sphinx.util import logging
+from sphinx.util.nodes import make_refnode
+
+FOLDER = "reference/generated/"
+log = logging.getLogger(__name__)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.connect("doctree-resolved", link_names)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def link_names(app: Any, doctree: nodes.document, page: str) -> None:
+    """Turn the names on a page of the reference into links; warn of a table without a name."""
+    if not page.startswith(FOLDER):
+        return
+    module = page.removeprefix(FOLDER)
+    known = app.env.domains["py"].objects
+    has_table = any(True for _ in above_entries(doctree, nodes.table))
+    linked = set()
+    for node in [*doctree.findall(nodes.title_reference), *above_entries(doctree, nodes.literal)]:
+        place = next((each for each in candidates(node, module) if each in known), None)
+        if place:
+            text = nodes.literal("", node.astext(), classes=["xref", "py", "py-obj"])
+            entry = known[place]
+            link = make_refnode(app.builder, page, entry.docname, entry.node_id, text, place)
+            node.replace_self(link)
+            linked.add(place)
+    names = public_names(module) if has_table and module in documented_modules() else []
+    missing = [name for name in names if f"{module}.{name}" not in linked]
+    if missing:
+        log.warning("the table of %s does not name %s", module, ", ".join(missing), location=page)
+
+
+def above_entries(doctree: nodes.document, kind: type[nodes.Element]) -> Iterator[nodes.Element]:
+    """Nodes of a kind in the introduction; below it, a literal is often an argument's name."""
+    for node in doctree.findall(kind):
+        if enclosing(node, addnodes.desc) is None and enclosing(node, nodes.reference) is None:
+            yield node
+
+
+def candidates(node: nodes.Element, module: str) -> Iterator[str]:
+    """Full names that the text of ``node`` may stand for, nearest first."""
+    text = node.astext().removesuffix("()").removeprefix("cp.").removeprefix("causalppl.")
+    entry = enclosing(node, addnodes.desc)
+    while entry is not None:
+        yield f"{module}.{entry[0].get('fullname', '')}.{text}"
+        entry = enclosing(entry, addnodes.desc)
+    yield f"{module}.{text}"
+    yield f"causalppl.{text}"
+    if isinstance(node, nodes.title_reference) or module == "causalppl":
+        first, dot, rest = text.partition(".")
+        places = homes().get(first, [])
+        if len(places) == 1:
+            yield f"{places[0]}.{first}{dot}{rest}"
+
+
+@cache
+def homes() -> dict[str, list[str]]:
+    """For each public name, the modules that it is documented in."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for module in documented_modules():
+        for name in public_names(module):
+            found[name].append(module)
+    return found
+
+
+def enclosing(node: nodes.Element, kind: type) -> Any:
+    """Find the nearest ancestor of a kind; None where there is none."""
+    above = node.parent
+    while above is not None and not isinstance(above, kind):
+        above = above.parent
+    return above
