@@ -10,10 +10,26 @@ from causalppl.inference.infer import infer
 from causalppl.inference.posterior import Posterior
 from causalppl.programs.scm import SCM
 from causalppl.queries import Contrast, Event, Intervention, Term, Value
+from causalppl.typing import Program
 
 
-def ate(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
-    """Average treatment effect ``E[Y_x] - E[Y_x']`` (see `contrast` for the options).
+def ate(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Posterior:
+    """Average treatment effect ``E[Y_x] - E[Y_x']``.
+
+    Args:
+        scm: The model, or a Pyro program.
+        treatment: The variable that is set.
+        outcome: The variable that responds.
+        **options: ``treated=1`` and ``control=0``, the values compared, and those of `infer`.
+
+    Returns:
+        The posterior of the effect, named ``"ATE"``, in the outcome's units.
+
+    Raises:
+        QueryError: A name is not in the program.
+
+    References:
+        Pearl (2009), Causality, definition 3.2.1.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -26,8 +42,24 @@ def ate(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
     return contrast("ATE", scm, treatment, outcome, **options)
 
 
-def ett(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
+def ett(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Posterior:
     """Effect of treatment on the treated ``E[Y_x - Y_x' | X=x]`` (ATT is another name).
+
+    Args:
+        scm: The model, or a Pyro program.
+        treatment: The variable that is set.
+        outcome: The variable that responds.
+        **options: ``treated=1`` and ``control=0``, the values compared, and those of `infer`.
+
+    Returns:
+        The posterior of the effect, named ``"ETT"``, in the outcome's units.
+
+    Raises:
+        QueryError: A name is not in the program.
+        ImpossibleEvidenceError: Nobody is treated.
+
+    References:
+        Pearl (2009), Causality, section 8.2.5.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -41,9 +73,23 @@ def ett(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
 
 
 def cate(
-    scm: SCM, treatment: str, outcome: str, *, given: Mapping[str, Value], **options: Any
+    scm: SCM | Program, treatment: str, outcome: str, *, given: Mapping[str, Value], **options: Any
 ) -> Posterior:
     """Conditional average effect ``E[Y_x - Y_x' | given]``.
+
+    Args:
+        scm: The model, or a Pyro program.
+        treatment: The variable that is set.
+        outcome: The variable that responds.
+        given: What the units are seen with, by name; at least one.
+        **options: ``treated=1`` and ``control=0``, the values compared, and those of `infer`.
+
+    Returns:
+        The posterior of the effect, named ``"CATE"``, in the outcome's units.
+
+    Raises:
+        QueryError: A name is not in the program, or ``given`` is empty.
+        ImpossibleEvidenceError: No unit is seen with ``given``.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -57,8 +103,21 @@ def cate(
     return contrast("CATE", scm, treatment, outcome, given=given, **options)
 
 
-def nde(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
+def nde(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Posterior:
     """Natural direct effect ``E[Y_{x, M_x'} - Y_x']``; mediators are read from the program.
+
+    Args:
+        scm: The model, or a Pyro program.
+        treatment: The variable that is set.
+        outcome: The variable that responds.
+        **options: ``treated=1`` and ``control=0``, the values compared; ``mediators``; those of
+            `infer`.
+
+    Returns:
+        The posterior of the effect, named ``"NDE"``, in the outcome's units.
+
+    Raises:
+        QueryError: A name is not in the program, or no mediator lies between treatment and outcome.
 
     References:
         Pearl (2001), Direct and indirect effects.
@@ -75,8 +134,21 @@ def nde(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
     return contrast("NDE", scm, treatment, outcome, **options)
 
 
-def nie(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
+def nie(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Posterior:
     """Natural indirect effect ``E[Y_{x', M_x} - Y_x']``; mediators are read from the program.
+
+    Args:
+        scm: The model, or a Pyro program.
+        treatment: The variable that is set.
+        outcome: The variable that responds.
+        **options: ``treated=1`` and ``control=0``, the values compared; ``mediators``; those of
+            `infer`.
+
+    Returns:
+        The posterior of the effect, named ``"NIE"``, in the outcome's units.
+
+    Raises:
+        QueryError: A name is not in the program, or no mediator lies between treatment and outcome.
 
     References:
         Pearl (2001), Direct and indirect effects.
@@ -94,9 +166,25 @@ def nie(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
 
 
 def cde(
-    scm: SCM, treatment: str, outcome: str, *, do: Mapping[str, Value], **options: Any
+    scm: SCM | Program, treatment: str, outcome: str, *, do: Mapping[str, Value], **options: Any
 ) -> Posterior:
     """Controlled direct effect ``E[Y_{x, m} - Y_{x', m}]``, the mediators held at ``do``.
+
+    Args:
+        scm: The model, or a Pyro program.
+        treatment: The variable that is set.
+        outcome: The variable that responds.
+        do: The values at which mediators are held, by name; at least one.
+        **options: ``treated=1`` and ``control=0``, the values compared, and those of `infer`.
+
+    Returns:
+        The posterior of the effect, named ``"CDE"``, in the outcome's units.
+
+    Raises:
+        QueryError: A name is not in the program, or ``do`` is empty.
+
+    References:
+        Pearl (2001), Direct and indirect effects.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -110,8 +198,24 @@ def cde(
     return contrast("CDE", scm, treatment, outcome, do=do, **options)
 
 
-def pn(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
-    """Probability of necessity ``P(Y_x'=0 | X=x, Y=1)`` (Pearl 2009, definition 9.2.1).
+def pn(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Posterior:
+    """Probability of necessity ``P(Y_x'=0 | X=x, Y=1)``.
+
+    Args:
+        scm: The model, or a Pyro program.
+        treatment: The variable that is set.
+        outcome: The variable that responds, 0 or 1.
+        **options: ``treated=1`` and ``control=0``, the values compared, and those of `infer`.
+
+    Returns:
+        The posterior of the probability, named ``"PN"``.
+
+    Raises:
+        QueryError: A name is not in the program, or the outcome is continuous.
+        ImpossibleEvidenceError: No unit is treated and has the outcome.
+
+    References:
+        Pearl (2009), Causality, definition 9.2.1.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -124,8 +228,24 @@ def pn(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
     return contrast("PN", scm, treatment, outcome, **options)
 
 
-def ps(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
-    """Probability of sufficiency ``P(Y_x=1 | X=x', Y=0)`` (Pearl 2009, definition 9.2.2).
+def ps(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Posterior:
+    """Probability of sufficiency ``P(Y_x=1 | X=x', Y=0)``.
+
+    Args:
+        scm: The model, or a Pyro program.
+        treatment: The variable that is set.
+        outcome: The variable that responds, 0 or 1.
+        **options: ``treated=1`` and ``control=0``, the values compared, and those of `infer`.
+
+    Returns:
+        The posterior of the probability, named ``"PS"``.
+
+    Raises:
+        QueryError: A name is not in the program, or the outcome is continuous.
+        ImpossibleEvidenceError: No unit is untreated and without the outcome.
+
+    References:
+        Pearl (2009), Causality, definition 9.2.2.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -138,8 +258,23 @@ def ps(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
     return contrast("PS", scm, treatment, outcome, **options)
 
 
-def pns(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
-    """Probability of necessity and sufficiency ``P(Y_x=1, Y_x'=0)`` (Pearl 2009, 9.2.3).
+def pns(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Posterior:
+    """Probability of necessity and sufficiency ``P(Y_x=1, Y_x'=0)``.
+
+    Args:
+        scm: The model, or a Pyro program.
+        treatment: The variable that is set.
+        outcome: The variable that responds, 0 or 1.
+        **options: ``treated=1`` and ``control=0``, the values compared, and those of `infer`.
+
+    Returns:
+        The posterior of the probability, named ``"PNS"``.
+
+    Raises:
+        QueryError: A name is not in the program, or the outcome is continuous.
+
+    References:
+        Pearl (2009), Causality, definition 9.2.3.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -154,7 +289,7 @@ def pns(scm: SCM, treatment: str, outcome: str, **options: Any) -> Posterior:
 
 def contrast(
     kind: Any,
-    scm: SCM,
+    scm: SCM | Program,
     treatment: str,
     outcome: str,
     *,
@@ -169,7 +304,7 @@ def contrast(
 
     Args:
         kind: ``"ATE"``, ``"ETT"``, ``"CATE"``, ``"NDE"``, ``"NIE"``, ``"CDE"``, ``"PN"``, ...
-        scm: The model.
+        scm: The model, or a Pyro program.
         treatment: The variable that is set.
         outcome: The variable that responds.
         treated: Its value in the treated world.
@@ -179,8 +314,14 @@ def contrast(
         do: What the controlled direct effect holds fixed.
         **options: Passed on to `infer`.
 
+    Returns:
+        The posterior of one variable, named as the kind: an effect in the outcome's units, or a
+        probability.
+
     Raises:
         QueryError: A name is unknown, or a part does not go with the kind.
+        ImpossibleEvidenceError: No unit is as the kind or ``given`` asks.
+        AssumptionError: ``engine`` cannot answer; as of `infer`.
 
     Example:
         >>> import pyro, pyro.distributions as dist
