@@ -86,6 +86,13 @@ def fresh_seed() -> int:
 def spawn_seeds(seed: int | None, count: int) -> list[int]:
     """Derive ``count`` independent seeds from one, the same ones for the same ``seed``.
 
+    Args:
+        seed: Any non-negative integer; with None they differ from call to call.
+        count: How many to derive.
+
+    Raises:
+        DataError: ``seed`` is not a non-negative integer.
+
     Example:
         >>> spawn_seeds(0, 2) == spawn_seeds(0, 2)
         True

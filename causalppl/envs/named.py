@@ -51,7 +51,16 @@ def make_env(name: str, **options: Any) -> Env:
 def make_vector_env(
     name: str, num_envs: int = 1, **options: Any
 ) -> SCMVectorEnv | SequentialVectorEnv:
-    """Make many copies of a named environment as one, see `make_env`.
+    """Make many copies of a named environment as one.
+
+    Args:
+        name: One of `environment_names`, or its identifier in Gymnasium.
+        num_envs: How many units are acted on at once.
+        **options: As of `make_env`.
+
+    Raises:
+        QueryError: There is none of that name.
+        DataError: ``num_envs`` is not a whole number from 1.
 
     Example:
         >>> make_vector_env("GreedyCasino", 10).num_envs

@@ -192,7 +192,25 @@ class AIPW(DoublyRobust):
     efficient influence function says. For ATE this is the interactive model of Chernozhukov et al.
 
     Attributes:
-        outcome: See `DoublyRobust`, as for all settings.
+        outcome: A regressor or classifier of scikit-learn for the outcome. By default
+            cross-validation chooses among regression on main effects, regression on squares and
+            products, and boosted trees, for each arm.
+        propensity: A classifier of scikit-learn for the treatment; by default chosen likewise.
+        folds: In how many parts to split the rows; each is predicted by models fitted on the
+            others, so that learners may be flexible. 1: models are fitted and used on all rows.
+        pooled: Fit one outcome model for all arms, with indicators of the arms, rather than one for
+            each; so it is when a term names the treatment.
+        clip: Raise chances below this to it.
+        trim: Leave out rows with a chance below this of an arm asked about, then fit anew; the
+            answer is about the rows that stay.
+        repeats: How often to split the rows anew. With 2 or more the answer is the median over the
+            splits, its error allows for their spread, and ``bootstrap`` must be left out.
+        covariates: What to adjust for instead of the formula's covariates; must be an adjustment
+            set of the diagram. The table must hold them.
+        terms: Powers and products beside the covariates themselves: ``"age^2"``, ``"age*sex"``. One
+            that names the treatment enters the outcome model only, which is then one for all arms.
+        bootstrap: How many times to draw the rows anew for the errors, at least 20; 0: errors by
+            formula, or none; None: by formula where there is one, else 200 draws.
 
     References:
         Robins, Rotnitzky and Zhao (1994); Hahn (1998) for the effect on the treated; Chernozhukov
@@ -235,7 +253,25 @@ class TMLE(DoublyRobust):
     stays where outcomes can be.
 
     Attributes:
-        outcome: See `DoublyRobust`, as for all settings.
+        outcome: A regressor or classifier of scikit-learn for the outcome. By default
+            cross-validation chooses among regression on main effects, regression on squares and
+            products, and boosted trees, for each arm.
+        propensity: A classifier of scikit-learn for the treatment; by default chosen likewise.
+        folds: In how many parts to split the rows; each is predicted by models fitted on the
+            others, so that learners may be flexible. 1: models are fitted and used on all rows.
+        pooled: Fit one outcome model for all arms, with indicators of the arms, rather than one for
+            each; so it is when a term names the treatment.
+        clip: Raise chances below this to it.
+        trim: Leave out rows with a chance below this of an arm asked about, then fit anew; the
+            answer is about the rows that stay.
+        repeats: How often to split the rows anew. With 2 or more the answer is the median over the
+            splits, its error allows for their spread, and ``bootstrap`` must be left out.
+        covariates: What to adjust for instead of the formula's covariates; must be an adjustment
+            set of the diagram. The table must hold them.
+        terms: Powers and products beside the covariates themselves: ``"age^2"``, ``"age*sex"``. One
+            that names the treatment enters the outcome model only, which is then one for all arms.
+        bootstrap: How many times to draw the rows anew for the errors, at least 20; 0: errors by
+            formula, or none; None: by formula where there is one, else 200 draws.
 
     References:
         van der Laan and Rubin (2006); Gruber and van der Laan (2010) for the logistic scale; Zheng

@@ -35,6 +35,12 @@ class GEstimation(AdjustmentEstimator):
             without penalty, whose estimation the errors know of.
         censoring: Weight rows with an outcome by the inverse of their chance to have one, given
             treatment and covariates; the table must hold the rows without an outcome too.
+        covariates: What to adjust for instead of the formula's covariates; must be an adjustment
+            set of the diagram. The table must hold them.
+        terms: Powers and products beside the covariates themselves: ``"age^2"``,
+            ``"age*sex"``.
+        bootstrap: How many times to draw the rows anew for the errors, at least 20; 0: errors by
+            formula, or none; None: by formula where there is one, else 200 draws.
 
     References:
         Robins (1994), Correcting for non-compliance in randomized trials using structural nested

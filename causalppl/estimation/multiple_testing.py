@@ -15,7 +15,16 @@ Adjust: TypeAlias = Callable[[Array], Array]
 
 
 def holm(p_values: Array) -> Array:
-    """Adjust p-values so that the chance of any false alarm is at most the level (Holm 1979).
+    """Adjust p-values so that the chance of any false alarm is at most the level.
+
+    Args:
+        p_values: One for each test, shape ``(tests,)``.
+
+    Returns:
+        Adjusted p-values, shape ``(tests,)``, in the same order; at most 1.
+
+    References:
+        Holm (1979), A simple sequentially rejective multiple test procedure.
 
     Example:
         >>> holm(np.array([0.01, 0.04, 0.03])).tolist()
@@ -31,7 +40,16 @@ def holm(p_values: Array) -> Array:
 def benjamini_hochberg(p_values: Array) -> Array:
     """Adjust p-values so that the expected share of false alarms among alarms is at most a level.
 
-    For independent tests and under positive dependence (Benjamini and Hochberg 1995).
+    For independent tests, and under positive dependence.
+
+    Args:
+        p_values: One for each test, shape ``(tests,)``.
+
+    Returns:
+        Adjusted p-values, shape ``(tests,)``, in the same order; at most 1.
+
+    References:
+        Benjamini and Hochberg (1995), Controlling the false discovery rate.
 
     Example:
         >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03])).tolist()

@@ -50,6 +50,12 @@ class GFormula(AdjustmentEstimator):
             so it is when a term names the treatment, or when this is a number with more than 20
             values. It enters as that number then, linearly unless terms such as ``"X^2"`` and
             ``"X*Z"`` say more.
+        covariates: What to adjust for instead of the formula's covariates; must be an adjustment
+            set of the diagram. The table must hold them.
+        terms: Powers and products beside the covariates themselves: ``"age^2"``, ``"age*sex"``. One
+            that names the treatment enters the outcome model only, which is then one for all arms.
+        bootstrap: How many times to draw the rows anew for the errors, at least 20; 0: errors by
+            formula, or none; None: by formula where there is one, else 200 draws.
 
     The model answers also where nobody can contradict it. A logistic regression of the treatment
     (of a number: a linear one) says where that is: it warns, and is in ``diagnostics``; the

@@ -61,6 +61,12 @@ class PartiallyLinear(AdjustmentEstimator):
         treatment: The same for the treatment; a classifier if it has two values.
         folds: In how many parts to split the rows; each is predicted by models fitted on the
             others. 1: models are fitted and used on all rows, which only simple ones allow.
+        covariates: What to adjust for instead of the formula's covariates; must be an adjustment
+            set of the diagram. The table must hold them.
+        terms: Powers and products beside the covariates themselves: ``"age^2"``,
+            ``"age*sex"``.
+        bootstrap: How many times to draw the rows anew for the errors, at least 20; 0: errors by
+            formula, or none; None: by formula where there is one, else 200 draws.
 
     References:
         Robinson (1988), Root-n-consistent semiparametric regression; Chernozhukov et al. (2018),

@@ -97,39 +97,10 @@ class _Modelled(PolicyMethod):
     """A method with a reward model."""
 
     model: Any = None
-    folds: int = 5
 
     def __post_init__(self) -> None:
         if self.model is not None and not hasattr(self.model, "fit"):
             raise DataError(f"model is {self.model!r}; expected a scikit-learn regressor")
-        if isinstance(self.folds, bool) or not isinstance(self.folds, int) or self.folds < 2:
-            raise DataError(f"folds is {self.folds!r}; expected an integer, at least 2")
-
-    def _cross_fitted(self, log: PolicyLog, seed: int) -> tuple[Array, Array]:
-        """Predict from other folds: under the policy, and for the logged actions."""
-        if log.num_slates < self.folds:
-            raise DataError(
-                f"the log has {log.num_slates} rows or lists; expected at least {self.folds}"
-            )
-        # by the log as read, so that copies of a row in a bootstrap share a fold
-        shuffled = np.random.default_rng(seed).permutation(int(log.origins.max()) + 1)
-        fold = shuffled[log.origins] % self.folds
-        direct, logged = np.empty(len(fold)), np.empty(len(fold))
-        for k, model in enumerate(self._fold_models(log, fold)):
-            rows = np.flatnonzero(fold == k)
-            if not len(rows):  # of a short log drawn again
-                continue
-            direct[rows] = _policy_rewards(model, log, rows)
-            logged[rows] = model.of_logged(log, rows)
-        return direct, logged
-
-    def _fold_models(self, log: PolicyLog, fold: Codes) -> list[RewardModel]:
-        if self.model is not None:
-            each = [np.flatnonzero(fold != k) for k in range(self.folds)]
-            return [RegressorRewards.fit(self.model, log, rows) for rows in each]
-        sums = Moments.by_fold(log, fold, self.folds)
-        rest = [sums.without(k) for k in range(self.folds)]
-        return [LinearRewards(moments.solve(moments.products)) for moments in rest]
 
     def _bootstrap(self, log: PolicyLog, seed: int, times: int) -> Array:
         """Estimate again from slates drawn with replacement, shape ``(times,)``."""
@@ -191,7 +162,6 @@ class PolicyDM(_Modelled):
         'DM'
     """
 
-    folds: int = 5
     num_bootstrap: int = 200
     name = "DM"
     is_weighted: ClassVar[bool] = False
@@ -227,7 +197,13 @@ class PolicyDR(_Modelled):
         2
     """
 
+    folds: int = 5
     name = "DR"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.folds, bool) or not isinstance(self.folds, int) or self.folds < 2:
+            raise DataError(f"folds is {self.folds!r}; expected an integer, at least 2")
 
     def contributions(self, log: PolicyLog, seed: int) -> Array:
         """Predict rewards, and weigh the errors."""
@@ -236,6 +212,32 @@ class PolicyDR(_Modelled):
 
     def _kept(self, log: PolicyLog) -> Array:
         return log.weight
+
+    def _cross_fitted(self, log: PolicyLog, seed: int) -> tuple[Array, Array]:
+        """Predict from other folds: under the policy, and for the logged actions."""
+        if log.num_slates < self.folds:
+            raise DataError(
+                f"the log has {log.num_slates} rows or lists; expected at least {self.folds}"
+            )
+        # by the log as read, so that copies of a row in a bootstrap share a fold
+        shuffled = np.random.default_rng(seed).permutation(int(log.origins.max()) + 1)
+        fold = shuffled[log.origins] % self.folds
+        direct, logged = np.empty(len(fold)), np.empty(len(fold))
+        for k, model in enumerate(self._fold_models(log, fold)):
+            rows = np.flatnonzero(fold == k)
+            if not len(rows):  # of a short log drawn again
+                continue
+            direct[rows] = _policy_rewards(model, log, rows)
+            logged[rows] = model.of_logged(log, rows)
+        return direct, logged
+
+    def _fold_models(self, log: PolicyLog, fold: Codes) -> list[RewardModel]:
+        if self.model is not None:
+            each = [np.flatnonzero(fold != k) for k in range(self.folds)]
+            return [RegressorRewards.fit(self.model, log, rows) for rows in each]
+        sums = Moments.by_fold(log, fold, self.folds)
+        rest = [sums.without(k) for k in range(self.folds)]
+        return [LinearRewards(moments.solve(moments.products)) for moments in rest]
 
 
 @dataclass(frozen=True)

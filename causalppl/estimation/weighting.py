@@ -59,6 +59,12 @@ class IPW(AdjustmentEstimator):
             weights of most textbooks. Otherwise the sandwich knows that propensities are estimated,
             if they come from logistic regression without penalty; with other learners weights count
             as known.
+        covariates: What to adjust for instead of the formula's covariates; must be an adjustment
+            set of the diagram. The table must hold them.
+        terms: Powers and products beside the covariates themselves: ``"age^2"``,
+            ``"age*sex"``.
+        bootstrap: How many times to draw the rows anew for the errors, at least 20; 0: errors by
+            formula, or none; None: by formula where there is one, else 200 draws.
 
     References:
         Hernán and Robins (2020), Causal Inference: What If, chapter 12; Lunceford and Davidian

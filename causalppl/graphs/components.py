@@ -43,8 +43,15 @@ def districts(graph: ADMG, within: Nodes | None = None) -> tuple[frozenset[str],
 def district_of(graph: ADMG, nodes: Nodes) -> frozenset[str]:
     """Unite the districts of some nodes.
 
+    Args:
+        graph: Any diagram.
+        nodes: One or several; they belong to their own district.
+
     Raises:
         GraphError: A node is not in the graph.
+
+    References:
+        Tian and Pearl (2002), A general identification condition for causal effects.
 
     Example:
         >>> from causalppl.graphs import ADMG

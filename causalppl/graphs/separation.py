@@ -379,6 +379,11 @@ class Independence:
 def is_separable(graph: ADMG, a: str, b: str) -> bool:
     """Say whether some set m-separates two nodes; if none does, an inducing path joins them.
 
+    Args:
+        graph: Any diagram.
+        a: A node.
+        b: Another node.
+
     Raises:
         GraphError: A node is not in the graph, or the two are the same.
 

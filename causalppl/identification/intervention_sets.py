@@ -108,6 +108,11 @@ def possibly_optimal_sets(
 def requires_experiment(graph: ADMG, treatment: Nodes, outcome: str) -> bool:
     """Whether observation alone cannot tell what setting the treatment does to the outcome.
 
+    Args:
+        graph: Diagram over the observed variables.
+        treatment: What would be set: one variable or several.
+        outcome: What would respond.
+
     Raises:
         GraphError: The graph is not an ADMG, or a node is not in it.
         QueryError: The outcome is among the treatments.

@@ -29,7 +29,10 @@ from causalppl.shapes import broadcast_shapes
 
 @dataclass(frozen=True)
 class Shift:
-    """Move a site from its natural value by ``by`` (a number, or a tensor with one per unit).
+    """Move a site from its natural value by an amount.
+
+    Attributes:
+        by: What is added to the natural value: a number, or a tensor with one per unit.
 
     Example:
         >>> from causalppl import do
@@ -41,7 +44,10 @@ class Shift:
 
 @dataclass(frozen=True)
 class World:
-    """The value that the site has in another world; ``World("")`` is the factual world.
+    """Set a site to the value that it has in another world.
+
+    Attributes:
+        name: A world of the same question; ``""`` is the factual one.
 
     Example:
         >>> worlds = {"x0": {"X": 0.0}, "direct": {"X": 1.0, "M": World("x0")}}

@@ -26,6 +26,9 @@ _PROBE_DRAWS = 2
 class Simulation:
     """Values of all worlds, by key (``"Y"``, ``"Y@x0"``).
 
+    Args:
+        values: ``"Y"`` or ``"Y@x0"`` to tensor, shape ``(num_draws, num_units, *plates, *event)``.
+
     Attributes:
         num_draws: Size of the draw axis.
         num_units: Number of units.

@@ -91,6 +91,16 @@ def twin_worlds(
 class TwinWorlds:
     """The Pyro program that `twin_worlds` returns.
 
+    Args:
+        program: The Pyro program that all worlds run.
+        worlds: World name to interventions, by site.
+        couplings: Site name to coupling, where it is not the family's default.
+        structure: The program's structure; None: it is read when the worlds are run.
+        explicit: Whether discrete sites of the other worlds have a density of their own.
+
+    Raises:
+        DataError: A world's name is empty or has an ``@``, or worlds take values in a circle.
+
     Example:
         >>> import pyro, pyro.distributions as dist
         >>> def program():
@@ -145,6 +155,12 @@ class TwinWorlds:
 
 class WorldValues(Mapping[str, torch.Tensor]):
     """Values by site (``"Y"``, factual) and by site and world (``"Y@x0"``), sliced on access.
+
+    Args:
+        values: Site name to tensor, with a world axis where an intervention reaches.
+        structure: The program's structure.
+        worlds: Names of the worlds beside the factual one.
+        axis: The world axis, a negative number, counted among the batch dimensions.
 
     Example:
         >>> import pyro, pyro.distributions as dist
