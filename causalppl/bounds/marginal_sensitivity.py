@@ -142,6 +142,9 @@ def msm_contribution(
     Raises:
         DataError: As `msm_mean`; or a policy takes no action of the log.
 
+    References:
+        Kallus and Zhou (2020), Minimax-optimal policy learning under unobserved confounding.
+
     Example:
         >>> y, half = [0, 1, 1, 0], [0.5] * 4
         >>> msm_contribution(y, half, [1, 1, 0, 0], [0, 0, 1, 1], 1.5)
@@ -191,6 +194,9 @@ def msm_stratified(
     Raises:
         DataError: As `msm_mean`; a stratum has no rows and no range is given, shares are negative
             or do not sum to 1, or an outcome is outside the range.
+
+    References:
+        Tan (2006); Zhao, Small and Bhattacharya (2019).
 
     Example:
         >>> found = msm_stratified(

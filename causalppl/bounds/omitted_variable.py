@@ -34,6 +34,9 @@ class Adjusted(NamedTuple):
         low: Lower limit of its 95 % interval.
         high: Upper limit.
 
+    References:
+        Cinelli and Hazlett (2020), Making sense of sensitivity: extending omitted variable bias.
+
     Example:
         >>> found = OmittedVariable(0.5, 0.1, 100).adjusted(0.1, 0.1)
         >>> round(found.estimate, 3), found.low < found.estimate < found.high

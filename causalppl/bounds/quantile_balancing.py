@@ -129,6 +129,9 @@ def sharp_effect(
     Raises:
         DataError: As `sharp_mean`; or there are not two arms.
 
+    References:
+        Dorn and Guo (2022); Dorn, Guo and Kallus (2024).
+
     Example:
         >>> y, arm, z = [0, 1, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1], [[0], [0], [0], [0], [0], [0]]
         >>> sharp_effect(y, arm, z, 1.0)
@@ -186,6 +189,9 @@ def sharp_policy_value(
 
     Raises:
         DataError: As `sharp_mean`; or chances do not sum to 1.
+
+    References:
+        Dorn and Guo (2022), for two actions.
 
     Example:
         >>> y, arm, z = [0, 1, 1, 1, 0, 0], [0, 0, 0, 1, 1, 1], [[0], [0], [0], [0], [0], [0]]

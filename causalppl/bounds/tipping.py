@@ -148,6 +148,9 @@ def msm_tipping_point(
     Raises:
         DataError: As `msm_mean`; or only one of ``on`` and ``off`` is given, or ``targets`` too.
 
+    References:
+        Tan (2006), for the model.
+
     Example:
         >>> found = msm_tipping_point([1, 1, 1, 0], [0.5] * 4, 0.5)
         >>> round(float(found), 6)

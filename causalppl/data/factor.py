@@ -43,6 +43,9 @@ class Factor:
         DataError: Names repeat, an axis does not fit its states, or a number is negative, infinite
             or not a number.
 
+    References:
+        Koller and Friedman (2009), Probabilistic graphical models, chapter 4.
+
     Example:
         >>> rain = Factor(("rain",), [0.8, 0.2], {"rain": ("no", "yes")})
         >>> wet = Factor(("rain", "wet"), [[0.9, 0.1], [0.3, 0.7]], {"rain": ("no", "yes")})

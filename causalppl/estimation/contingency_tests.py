@@ -62,12 +62,15 @@ class StratifiedPermutation(IndependenceTest):
     """Pearson's statistic against its law when one column is permuted within strata.
 
     For sparse tables and many small strata. By default the permutation law is replaced by the
-    gamma law (Mielke and Berry 1985) with its exact mean and variance (Dawson 1954). With a number
+    gamma law with its exact mean and variance. With a number
     of draws the p-value is never too small, whatever the sample size.
 
     Args:
         draws, seed: How many permutations, and their seed; None: the gamma law, whose tail is a
             little light where values are very rare.
+
+    References:
+        Mielke and Berry (1985), for the gamma law; Dawson (1954), for the variance.
 
     Example:
         >>> data = {"x": [0, 0, 1, 1, 2, 2], "y": [0, 1, 0, 1, 0, 1]}

@@ -63,6 +63,9 @@ class PolicyMethod(ABC):
 class PolicyIPW(PolicyMethod):
     """Inverse propensity weighting: unbiased, and noisy where weights are large.
 
+    References:
+        Horvitz and Thompson (1952).
+
     Example:
         >>> PolicyIPW().name
         'IPW'
@@ -78,6 +81,9 @@ class PolicyIPW(PolicyMethod):
 @dataclass(frozen=True)
 class PolicySNIPW(PolicyMethod):
     """Self-normalised weighting: stays within the range of the rewards; biased by 1 / rows.
+
+    References:
+        Swaminathan and Joachims (2015), The self-normalized estimator.
 
     Example:
         >>> PolicySNIPW().name
@@ -192,6 +198,9 @@ class PolicyDR(_Modelled):
         model: As for `PolicyDM`.
         folds: Number of folds for the model.
 
+    References:
+        Dudík, Langford and Li (2011), Doubly robust policy evaluation and learning.
+
     Example:
         >>> PolicyDR(folds=2).folds
         2
@@ -253,6 +262,9 @@ class PolicySwitchDR(PolicyDR):
         threshold: The largest weight that is used. ``diagnostics["switched_mass"]`` estimates the
             share of the policy's choices that are left to the model, where its errors are bias.
         num_bootstrap: Number of refits; not used by the default model.
+
+    References:
+        Wang, Agarwal and Dudík (2017), Optimal and adaptive off-policy evaluation.
 
     Example:
         >>> PolicySwitchDR(threshold=5).threshold

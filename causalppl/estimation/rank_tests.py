@@ -27,8 +27,10 @@ class RankScores(IndependenceTest):
     Categories count as indicators. The statistic is Pillai's trace of the scores, times rows less
     one, whose mean over all permutations is the number of pairs of scores; its law is replaced by
     Pillai's F law.
-    Sources: van der Waerden (1952) for the scores; Kallenberg and Ledwina (1999), Data-driven rank
-    tests for independence, for more than one score.
+
+    References:
+        van der Waerden (1952), Order tests for the two-sample problem and their power; Kallenberg
+        and Ledwina (1999), Data-driven rank tests for independence, for more than one score.
 
     Example:
         >>> x, noise = np.random.default_rng(0).normal(size=(2, 500))

@@ -46,6 +46,9 @@ __all__ = [
 class PlaceboTreatment(Check):
     """Replace the treatment by a random one: there must be no effect.
 
+    References:
+        Sharma and Kiciman (2020), DoWhy: an end-to-end library for causal inference.
+
     Example:
         >>> PlaceboTreatment().name
         'placebo treatment'
@@ -70,6 +73,9 @@ class PlaceboTreatment(Check):
 @dataclass(frozen=True)
 class DummyOutcome(Check):
     """Replace the outcome by one that nothing causes: there must be no effect.
+
+    References:
+        Sharma and Kiciman (2020), DoWhy: an end-to-end library for causal inference.
 
     Example:
         >>> DummyOutcome().expected
@@ -98,6 +104,9 @@ class RandomCommonCause(Check):
 
     Attributes:
         most: The largest shift that passes, in standard errors.
+
+    References:
+        Sharma and Kiciman (2020), DoWhy: an end-to-end library for causal inference.
 
     Example:
         >>> RandomCommonCause(most=0.2).most
@@ -158,6 +167,9 @@ class SubsetStability(Check):
         share: The share of the rows that is kept.
         most: The largest ratio of the spread to what chance alone gives; with few repeats, whose
             spread is itself unsure, more where chance exceeds it once in 1,000.
+
+    References:
+        Sharma and Kiciman (2020), DoWhy: an end-to-end library for causal inference.
 
     Example:
         >>> SubsetStability(share=0.5).share
@@ -253,6 +265,9 @@ class SimulatedConfounder(Check):
 
     Attributes:
         strengths: The strengths to try.
+
+    References:
+        Sharma and Kiciman (2020), DoWhy: an end-to-end library for causal inference.
 
     Example:
         >>> SimulatedConfounder(strengths=(0.1, 0.5)).num_estimates(30)

@@ -26,7 +26,10 @@ class PartialCorrelation(IndependenceTest):
     """Partial correlation and its t law: exact for normal columns, in the limit for linear ones.
 
     Dependence that is not linear is not seen, and a nonlinear influence of what is given can look
-    like dependence: `ResidualCovariance` is for these. Source: Fisher (1924).
+    like dependence: `ResidualCovariance` is for these.
+
+    References:
+        Fisher (1924), The distribution of the partial correlation coefficient.
 
     Example:
         >>> data = {"x": [1.0, 2, 3, 4, 5, 6], "y": [1.2, 1.9, 3.1, 4.2, 4.8, 6.1]}
@@ -71,14 +74,13 @@ class ResidualCovariance(IndependenceTest):
     """The generalised covariance measure: are the residuals of two regressions correlated?
 
     Valid if the product of the errors of the two regressions vanishes faster than the sampling
-    error, whatever the law of the noise. It does not see dependence that leaves the mean
-    residual product at zero. Categories count as one column for each but one, jointly tested.
-    Source: Shah and Peters (2020), The hardness of conditional independence testing.
+    error, whatever the law of the noise. It does not see dependence that leaves the mean residual
+    product at zero. Categories count as one column for each but one, jointly tested.
 
     By default each side is regressed on the family of `NestedCurves` (lines, splines, surfaces)
     that predicts best by leave-one-out. The smaller family is a part of the larger one, so
     the test is valid if the larger describes either mean. Products are weighted by leverage, which
-    makes their variance right in small samples where noise is even (MacKinnon and White 1985).
+    makes their variance right in small samples where noise is even.
 
     Whether both regressions missed a part of the mean shows where residuals of rows that lie close
     together agree (see `missed_products`). The p-value then allows for it: a dependence counts only
@@ -88,6 +90,10 @@ class ResidualCovariance(IndependenceTest):
     Args:
         regressor: A scikit-learn regressor, fitted on four fifths of the rows at a time; None:
             least squares as above.
+
+    References:
+        Shah and Peters (2020), The hardness of conditional independence testing; MacKinnon and
+        White (1985), for the leverage.
 
     Example:
         >>> z, a, b = np.random.default_rng(0).normal(size=(3, 500))

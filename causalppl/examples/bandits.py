@@ -112,7 +112,10 @@ class BanditProblem:
 
 
 def scm_mab_task_1() -> BanditProblem:
-    """Task 1 of Lee and Bareinboim (2018): two causes of the reward that are not confounded.
+    """Task 1: two causes of the reward that are not confounded.
+
+    References:
+        Lee and Bareinboim (2018), task 1.
 
     Example:
         >>> problem = scm_mab_task_1()
@@ -130,7 +133,10 @@ def scm_mab_task_1() -> BanditProblem:
 
 
 def scm_mab_task_2() -> BanditProblem:
-    """Task 2 of Lee and Bareinboim (2018): an instrument.
+    """Task 2: an instrument.
+
+    References:
+        Lee and Bareinboim (2018), task 2.
 
     Example:
         >>> [sorted(arm.items()) for arm in scm_mab_task_2().arms("POMIS")]
@@ -147,7 +153,10 @@ def scm_mab_task_2() -> BanditProblem:
 
 
 def scm_mab_task_3() -> BanditProblem:
-    """Task 3 of Lee and Bareinboim (2018): six variables, three possibly optimal sets.
+    """Task 3: six variables, three possibly optimal sets.
+
+    References:
+        Lee and Bareinboim (2018), task 3.
 
     Example:
         >>> sorted({tuple(arm) for arm in scm_mab_task_3().arms("POMIS")})
@@ -169,6 +178,9 @@ def scm_mab_task_3() -> BanditProblem:
 def scm_mab_xyzw() -> BanditProblem:
     """The four-variable core of task 3, in which observing is best.
 
+    References:
+        Lee and Bareinboim (2018), figure 3.
+
     Example:
         >>> problem = scm_mab_xyzw()
         >>> round(problem.mean({}), 7) == round(problem.best, 7)
@@ -187,6 +199,9 @@ def scm_mab_xyzw() -> BanditProblem:
 
 def front_door_bandit() -> BanditProblem:
     """A front door whose mediator cannot be set.
+
+    References:
+        Lee and Bareinboim (2019), for variables that cannot be set.
 
     Example:
         >>> problem = front_door_bandit()

@@ -30,6 +30,9 @@ def back_door() -> Example:
 
     Treatment ``X`` (1: open surgery), success ``Y``, large stones ``Z``; shares as published.
 
+    References:
+        Charig et al. (1986), for the shares.
+
     Example:
         >>> from causalppl import infer
         >>> example = back_door()
@@ -57,6 +60,9 @@ def front_door() -> Example:
 
     Smokers have cancer far more often (.8525 against .0975), and yet smoking prevents it in this
     invented population.
+
+    References:
+        Pearl (2009), Causality, section 3.3.3, for the story.
 
     Example:
         >>> from causalppl import identify
@@ -93,6 +99,9 @@ def bow() -> Example:
 
 def instrument() -> Example:
     """A trial ``Z`` in which not all do as they are told: the effect of ``X`` can be bounded only.
+
+    References:
+        Balke and Pearl (1997), for the setting.
 
     Example:
         >>> instrument().scm.graph

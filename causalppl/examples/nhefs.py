@@ -112,6 +112,9 @@ def load() -> "pd.DataFrame":
 def smoking_cessation() -> Example:
     """Return model, data, question and published answer.
 
+    References:
+        Hernán and Robins (2020), Causal Inference: What If, section 13.3.
+
     Example:
         >>> example = smoking_cessation()
         >>> sorted(example.scm.graph.parents("qsmk")) == sorted(CONFOUNDERS)

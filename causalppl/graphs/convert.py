@@ -231,6 +231,10 @@ def parse_dagitty(text: str) -> DagittyModel:
         GraphError: The text cannot be read (the message points to the place), it is not a ``dag``,
             an edge has no direction, or the edges make no diagram.
 
+    References:
+        Textor et al. (2016), Robust causal inference using directed acyclic graphs: the R package
+        dagitty.
+
     Example:
         >>> model = parse_dagitty('dag { X [exposure,pos="0,1"] U [latent] {X Y} <- U  X -> Y }')
         >>> model.graph, model.latents, model.exposures
@@ -257,6 +261,10 @@ def from_dagitty(text: str) -> ADMG:
 
     Raises:
         GraphError: As for ``parse_dagitty``.
+
+    References:
+        Textor et al. (2016), Robust causal inference using directed acyclic graphs: the R package
+        dagitty.
 
     Example:
         >>> from_dagitty("dag { U [latent] X <- U -> Y; X -> Y }")

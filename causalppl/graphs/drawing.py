@@ -97,6 +97,9 @@ def to_svg(graph: ADMG, *, hidden: Nodes = (), highlight: Nodes = ()) -> str:
     Raises:
         GraphError: A node of ``hidden`` or ``highlight`` is not in the graph.
 
+    References:
+        Sugiyama, Tagawa and Toda (1981), for the layout.
+
     Example:
         >>> from causalppl.graphs import ADMG
         >>> to_svg(ADMG.parse("X -> Y; X <-> Y"))[:42]
@@ -178,6 +181,9 @@ def draw(
 
     Raises:
         GraphError: A node of ``hidden``, ``highlight`` or ``set_here`` is not in the graph.
+
+    References:
+        Sugiyama, Tagawa and Toda (1981), for the layout.
 
     Example:
         >>> from causalppl.graphs import ADMG

@@ -68,6 +68,9 @@ def shifted_variables(diagram: ADMG, node: str) -> tuple[str, ...]:
     Raises:
         GraphError: The node is not in the diagram, or has causes, which no selection node has.
 
+    References:
+        Pearl and Bareinboim (2011), Transportability of causal and statistical relations.
+
     Example:
         >>> graph = ADMG.parse("Z -> X -> Y; Z -> Y")
         >>> shifted_variables(selection_diagram(graph, {"trial": ["Y", "Z"]}), "S_trial")

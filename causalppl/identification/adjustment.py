@@ -262,6 +262,9 @@ def explain_adjustment(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes = ()) -> Adjust
     Raises:
         GraphError: A node is not in the graph, X or Y is empty, or two sets share a node.
 
+    References:
+        van der Zander, Liskiewicz and Textor (2014).
+
     Example:
         >>> graph = ADMG.parse("X -> Y; X <-> Z <-> Y")
         >>> print(explain_adjustment(graph, "X", "Y", "Z"))

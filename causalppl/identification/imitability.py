@@ -93,6 +93,9 @@ def explain_imitability(graph: ADMG, action: str, reward: str, policy_inputs: No
     Raises:
         GraphError: As for ``find_imitation_policy_set``.
 
+    References:
+        Zhang, Kumor and Bareinboim (2020).
+
     Example:
         >>> graph = ADMG.parse("Z -> {X, L}; L -> {X, Y}; X -> Y; L -> W")
         >>> print(explain_imitability(graph, "X", "Y", "Z"))

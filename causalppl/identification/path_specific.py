@@ -121,6 +121,9 @@ def path_specific_effect(
         GraphError: As for `path_specific_query`.
         QueryError: Likewise; or all paths are active and compared with themselves.
 
+    References:
+        Pearl (2001); Avin, Shpitser and Pearl (2005).
+
     Example:
         >>> graph = ADMG.parse("X -> M -> Y; X -> Y")
         >>> print(path_specific_effect(graph, "X", "Y", "X -> M -> Y"))

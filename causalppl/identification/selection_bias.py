@@ -122,6 +122,10 @@ class SelectionWitness:
         region: Where the recursion ends, with S.
         confounding: Why the effect is not identifiable from complete data; None if it is.
 
+    References:
+        Correa, Tian and Bareinboim (2019), Identification of causal effects in the presence of
+        selection bias.
+
     Example:
         >>> try:
         ...     recover_from_selection(ADMG.parse("X -> Y -> S"), "P(Y | X)")

@@ -105,7 +105,11 @@ class GumbelMax(Coupling):
     """``value = argmax(logits + noise)`` with standard Gumbel noise for each category.
 
     It has counterfactual stability: raising the odds of the value seen, relative to every other
-    category, never changes it (Oberst and Sontag 2019, theorem 2).
+    category, never changes it.
+
+    References:
+        Oberst and Sontag (2019), Counterfactual off-policy evaluation with Gumbel-max structural
+        causal models, theorem 2.
 
     Example:
         >>> p, q = torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.25, 0.25, 0.5])

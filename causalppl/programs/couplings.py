@@ -38,6 +38,9 @@ class Coupling(ABC):
         is_deterministic: True if the value and ``fn`` fix the noise.
         is_chained: True if `conditional_law_many` takes any number of known worlds.
 
+    References:
+        Pearl (2009), Causality, section 7.1, for abduction, action and prediction.
+
     Example:
         >>> import pyro.distributions as dist
         >>> coupling = coupling_for(dist.Normal(0.0, 1.0))

@@ -65,6 +65,9 @@ class SCM:
         HeuristicWarning: A program without argument stands in a plate of its own, whose members
             may be meant for the units.
 
+    References:
+        Pearl (2009), Causality, definition 7.1.1.
+
     Example:
         >>> import pyro, pyro.distributions as dist
         >>> def program():
