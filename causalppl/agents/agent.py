@@ -165,7 +165,11 @@ class Agent(ByValue, ABC):
         self._learn(transition)
 
     def recommend(self, observation: Any = None) -> Any:
-        """Say which action it would take for good, by what it knows on average."""
+        """Say which action it would take for good, by what it knows on average.
+
+        Raises:
+            AssumptionError: It has not started.
+        """
         self._check_started()
         chosen = self._best(_batched(observation) if self.runs is None else observation)
         return _single(chosen) if self.runs is None else chosen
@@ -189,7 +193,11 @@ class Agent(ByValue, ABC):
         self._read(columns_of(log), names_set(do))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that a continuation depends on, as a copy."""
+        """Return all that a continuation depends on, as a copy.
+
+        Raises:
+            AssumptionError: It has not started.
+        """
         self._check_started()
         state = {name: getattr(self, name) for name in self._state}
         streams = [rng.bit_generator.state for rng in self._rngs]

@@ -105,7 +105,15 @@ class CausalBayesianOptimisation(Agent):
 
     @classmethod
     def for_env(cls, env: SCMEnv, **options: Any) -> Self:
-        """Describe an agent that plays the arms of an environment and knows its diagram only."""
+        """Describe an agent that plays the arms of an environment and knows its diagram only.
+
+        Args:
+            env: The environment.
+            **options: Other settings of the agent.
+
+        Raises:
+            DataError: It is no `SCMEnv`, or is wrapped.
+        """
         check_env(env, SCMEnv)
         return cls(env.scm, env.arms, env.outcome, maximise=env.pay.sign > 0, **options)
 

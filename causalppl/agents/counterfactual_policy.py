@@ -89,7 +89,15 @@ class CounterfactualPolicy(Agent):
 
     @classmethod
     def for_env(cls, env: SCMEnv, **options: Any) -> Self:
-        """Describe the policy that knows the model of an environment."""
+        """Describe the policy that knows the model of an environment.
+
+        Args:
+            env: The environment.
+            **options: Other settings of the policy.
+
+        Raises:
+            DataError: It is no `SCMEnv`, or is wrapped.
+        """
         check_env(env, SCMEnv)
         given = {"context": env.context, "intent": env.intent, "maximise": env.pay.sign > 0}
         return cls(env.scm, env.arms, env.outcome, **{**given, **options})
@@ -102,6 +110,7 @@ class CounterfactualPolicy(Agent):
 
         Raises:
             ImpossibleEvidenceError: In the model that cannot be seen.
+            AssumptionError: The observation lacks an entry that the policy depends on.
         """
         if not self.seen:
             return self._blind

@@ -200,18 +200,30 @@ class DTRModel:
         return self._number(self._shown[stage].values(), list(map(values.get, self._shown[stage])))
 
     def logged_state(self, stage: int, columns: Mapping[str, Array]) -> Integers:
-        """Number the states in the columns of a log."""
+        """Number the states in the columns of a log.
+
+        Raises:
+            DataError: A value is none of its variable's levels.
+        """
         names = self.variables(stage)
         return self._number(names, [columns[name] for name in names])
 
     def outcome(self, stage: int, next_values: Mapping[str, Any]) -> Integers:
-        """Number the outcomes of a stage, by the observation that follows it."""
+        """Number the outcomes of a stage, by the observation that follows it.
+
+        Raises:
+            DataError: A value is none of its variable's levels.
+        """
         entry = {name: key for key, name in self._shown[stage + 1].items()}
         names = self.drawn[stage]
         return self._number(names, [next_values[entry[name]] for name in names])
 
     def logged_outcome(self, stage: int, columns: Mapping[str, Array]) -> Integers:
-        """Number the outcomes of a stage in the columns of a log."""
+        """Number the outcomes of a stage in the columns of a log.
+
+        Raises:
+            DataError: A value is none of its variable's levels.
+        """
         return self._number(self.drawn[stage], [columns[name] for name in self.drawn[stage]])
 
     def logged_gain(self, stage: int, columns: Mapping[str, Array]) -> Array:

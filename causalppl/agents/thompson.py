@@ -210,7 +210,15 @@ class ThompsonSampling(Agent):
 
     @classmethod
     def for_env(cls, env: SCMEnv, *, engine: Engine | None = None) -> Self:
-        """Describe an agent that plays all arms of an environment and knows its diagram only."""
+        """Describe an agent that plays all arms of an environment and knows its diagram only.
+
+        Args:
+            env: The environment.
+            engine: How the posterior is held; None: as the constructor chooses.
+
+        Raises:
+            DataError: It is no `SCMEnv`, or is wrapped.
+        """
         check_env(env, SCMEnv)
         return cls(
             env.scm,

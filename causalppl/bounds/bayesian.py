@@ -47,6 +47,9 @@ class ResponseFunctionPosterior(BoundMethod):
         warmup: Steps of each chain before its first draw is kept.
         max_types: The most response types of a district.
 
+    Raises:
+        DataError: A setting is out of range.
+
     References:
         Chickering and Pearl (1996), A clinician's tool for analyzing non-compliance; Zhang, Tian
         and Bareinboim (2022), Partial counterfactual identification from observational and

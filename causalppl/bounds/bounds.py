@@ -159,7 +159,14 @@ class Bounds:
         )
 
     def summary(self, prob: float = 0.95) -> "pd.DataFrame":
-        """Return a table: a row for each open value, with the ends and, if known, their errors."""
+        """Return a table: a row for each open value, with the ends and, if known, their errors.
+
+        Args:
+            prob: The probability that intervals are meant to hold, between 0 and 1.
+
+        Raises:
+            DataError: ``prob`` is not between 0 and 1.
+        """
         columns = {"lower": self.lower, "upper": self.upper}
         if self.has_spread:
             low, high = self.interval(prob)
@@ -168,7 +175,14 @@ class Bounds:
         return rows_by_axes(columns, self.axes, self.query)
 
     def interpret(self, prob: float = 0.95) -> str:
-        """Say in plain words between which ends the answer lies, and on what that rests."""
+        """Say in plain words between which ends the answer lies, and on what that rests.
+
+        Args:
+            prob: The probability that intervals are meant to hold, between 0 and 1.
+
+        Raises:
+            DataError: ``prob`` is not between 0 and 1.
+        """
         kind = "sharp" if self.is_sharp and not self.slack else "valid, though perhaps not sharp"
         rows = f", {self.num_rows:,} rows" if self.num_rows else ""
         rests = f" It rests on: {'; '.join(self.assumptions)}." if self.assumptions else ""

@@ -115,6 +115,9 @@ def least_information(distance: float, share: float) -> float:
         distance: In total variation, between the strata of the two arms; from 0 to 1.
         share: The share of one arm.
 
+    Raises:
+        DataError: The distance is not from 0 to 1, or the share not between 0 and 1.
+
     Example:
         >>> round(least_information(1.0, 0.5), 6), least_information(0.0, 0.3)
         (0.693147, 0.0)

@@ -81,12 +81,15 @@ class EValue:
             is_rare: Whether under 15 % have the outcome, so that it is itself about a risk ratio.
             null: The odds ratio that it is moved to.
 
+        Raises:
+            DataError: As of the class.
+
         Example:
             >>> round(EValue.from_odds_ratio(4.0).point, 3)
             3.414
         """
-        power = 1.0 if is_rare else 0.5
-        return _converted(estimate, interval, null, lambda value: value**power)
+        ratio = float if is_rare else math.sqrt
+        return _converted(estimate, interval, null, ratio)
 
     @classmethod
     def from_hazard_ratio(
@@ -105,6 +108,9 @@ class EValue:
             is_rare: Whether under 15 % have the outcome at the end, so that it is about a risk
                 ratio.
             null: The hazard ratio that it is moved to.
+
+        Raises:
+            DataError: As of the class.
 
         Example:
             >>> round(EValue.from_hazard_ratio(0.56, (0.46, 0.69)).point, 2)

@@ -36,6 +36,9 @@ class NoAssumptions(RowMethod):
     Attributes:
         num_draws: Draws of the ends for their sampling error, where there are data.
 
+    Raises:
+        DataError: A setting is out of range.
+
     References:
         Manski (1990), Nonparametric bounds on treatment effects; Tian and Pearl (2000),
         Probabilities of causation: bounds and identification, for PN, PS and PNS.

@@ -36,6 +36,9 @@ class MonotoneResponse(RowMethod):
         levels: The levels of the treatment, lowest first; None for numbers, in their order.
         num_draws: Draws of the ends for their sampling error, where there are data.
 
+    Raises:
+        DataError: A setting is out of range.
+
     References:
         Manski (1997), Monotone treatment response.
 

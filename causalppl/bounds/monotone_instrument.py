@@ -43,6 +43,9 @@ class MonotoneInstrument(BoundMethod):
         response: A monotone response, assumed as well; None: not.
         num_draws: Draws of the ends for their sampling error, where there are data.
 
+    Raises:
+        DataError: A setting is out of range.
+
     References:
         Manski and Pepper (2000), Monotone instrumental variables, proposition 1; Chernozhukov,
         Lee and Rosen (2013), Intersection bounds.

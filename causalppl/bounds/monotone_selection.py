@@ -52,6 +52,9 @@ class MonotoneSelection(BoundMethod):
         levels: The levels of the treatment, lowest first; None for numbers, in their order.
         num_draws: Draws of the ends for their sampling error, where there are data.
 
+    Raises:
+        DataError: A setting is out of range.
+
     References:
         Manski and Pepper (2000), Monotone instrumental variables: with an application to the
         returns to schooling, section 2 and proposition 2.

@@ -47,6 +47,9 @@ class NaturalBounds(BoundMethod):
         response: A monotone response, assumed as well; None: not.
         num_draws: Draws of the ends for their sampling error, where there are data.
 
+    Raises:
+        DataError: A setting is out of range.
+
     References:
         Robins (1989), The analysis of randomized and non-randomized AIDS treatment trials;
         Manski (1990); Chernozhukov, Lee and Rosen (2013), Intersection bounds.

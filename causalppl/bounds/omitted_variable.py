@@ -281,7 +281,14 @@ class OmittedVariable:
         return Benchmark(covariate, multiple, with_treatment, with_outcome, found)
 
     def interpret(self, level: float = 0.05) -> str:
-        """Say in plain words how strong an omitted variable must be."""
+        """Say in plain words how strong an omitted variable must be.
+
+        Args:
+            level: The level of the test that the estimate differs from 0.
+
+        Raises:
+            DataError: The level is not between 0 and 1.
+        """
         value, limit = self.robustness_value(), self.robustness_value(level=level)
         doubt = (
             f"{limit:.1%} would do for it no longer to differ from 0 at level {level:g}"

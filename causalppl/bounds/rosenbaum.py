@@ -145,6 +145,9 @@ class MatchedPairs:
         Returns:
             The interval; at odds ratio 1 the median of these averages.
 
+        Raises:
+            DataError: ``odds_ratio`` is below 1.
+
         References:
             Rosenbaum (1993), Hodges-Lehmann point estimates of treatment effect in observational
             studies.

@@ -22,6 +22,9 @@ class Learners:
         folds: In how many parts to split the rows; each is predicted by models of the others.
         clip: Raise chances of an arm below this to it.
 
+    Raises:
+        DataError: A setting is out of range, or a learner lacks the methods of scikit-learn.
+
     Example:
         >>> from sklearn.linear_model import QuantileRegressor
         >>> Learners(quantile=QuantileRegressor(alpha=0.0), folds=2).folds

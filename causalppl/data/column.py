@@ -28,6 +28,10 @@ class Column:
         missing: Shape ``(rows,)``, True where a value is missing; None when nothing is.
         kind: What the column held before, so that `Table.to_pandas` can restore it.
 
+    Raises:
+        DataError: There is no row axis, codes are no integers or no category's, or ``missing`` has
+            not one flag for each row.
+
     Example:
         >>> from causalppl.data import Table
         >>> Table.from_any({"region": ["south", "north"]}).column("region").values

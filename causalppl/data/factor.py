@@ -176,7 +176,11 @@ class Factor:
         return Factor(names, left * right, states, self.log_scale + other.log_scale)
 
     def marginalise(self, names: Iterable[str]) -> "Factor":
-        """Sum some variables out."""
+        """Sum some variables out.
+
+        Raises:
+            DataError: A variable is unknown.
+        """
         gone = self._known(names)
         kept = tuple(name for name in self.names if name not in gone)
         if not gone:
@@ -213,6 +217,7 @@ class Factor:
 
         Raises:
             ImpossibleEvidenceError: A sum is zero, so there is no such law.
+            DataError: A variable is unknown.
         """
         chosen = self.names if names is None else self._known(names)
         total = self.values.sum(dim=self._axes(chosen), keepdim=True) if chosen else self.values
@@ -233,6 +238,9 @@ class Factor:
 
         Returns:
             Shape ``batch``.
+
+        Raises:
+            DataError: A variable or a state is unknown.
 
         Example:
             >>> Factor(("x", "y"), [[0.1, 0.2], [0.3, 0.4]]).probability({"y": 1}).item()

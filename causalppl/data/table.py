@@ -158,7 +158,11 @@ class Table:
         return {name: self[name] for name in (self.names if columns is None else columns)}
 
     def select(self, columns: Iterable[str]) -> "Table":
-        """Keep some columns, in the order given."""
+        """Keep some columns, in the order given.
+
+        Raises:
+            DataError: A column is unknown.
+        """
         chosen = checked_names(columns, self.columns)
         return replace(self, columns={name: self.columns[name] for name in chosen})
 

@@ -137,6 +137,9 @@ class SCMEnv(UnitEnv):
 
         The table of units and the oracle are made anew (by draws, where ``truth`` was given for
         the first model); a unit that has begun is given up. If it fails, nothing is changed.
+
+        Raises:
+            QueryError: The model does not observe a variable that is set, shown or paid.
         """
         check_parameters(scm)
         choices = Arms(scm, self._actions)

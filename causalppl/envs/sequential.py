@@ -105,6 +105,9 @@ class SequentialSCMEnv(UnitEnv):
 
         The tree of units and the oracle are made anew; a unit that has begun is given up. If it
         fails, nothing is changed.
+
+        Raises:
+            QueryError: The model does not observe a variable that is set, shown or paid.
         """
         check_parameters(scm)
         plan = Plan(scm, self.stages, self._given_outcome)

@@ -57,6 +57,7 @@ def compare_graphs(read: ADMG | SCM | Program, given: ADMG) -> GraphComparison:
 
     Raises:
         GraphError: ``given`` is not a diagram.
+        ProgramError: ``read`` cannot be read as a causal model.
 
     Example:
         >>> read = ADMG.parse("X -> M -> Y; X -> Y")

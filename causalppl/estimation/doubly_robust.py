@@ -212,6 +212,10 @@ class AIPW(DoublyRobust):
         bootstrap: How many times to draw the rows anew for the errors, at least 20; 0: errors by
             formula, or none; None: by formula where there is one, else 200 draws.
 
+    Raises:
+        DataError: A setting is out of range, or a learner lacks the methods of scikit-learn; or
+            both ``repeats`` and ``bootstrap`` are given.
+
     References:
         Robins, Rotnitzky and Zhao (1994); Hahn (1998) for the effect on the treated; Chernozhukov
         et al. (2018), Double/debiased machine learning for treatment and structural parameters.
@@ -272,6 +276,10 @@ class TMLE(DoublyRobust):
             that names the treatment enters the outcome model only, which is then one for all arms.
         bootstrap: How many times to draw the rows anew for the errors, at least 20; 0: errors by
             formula, or none; None: by formula where there is one, else 200 draws.
+
+    Raises:
+        DataError: A setting is out of range, or a learner lacks the methods of scikit-learn; or
+            both ``repeats`` and ``bootstrap`` are given.
 
     References:
         van der Laan and Rubin (2006); Gruber and van der Laan (2010) for the logistic scale; Zheng

@@ -54,6 +54,9 @@ class Estimate:
         estimator: The estimator; likewise.
         ends: Computes the ends of the interval at a probability, where the method has its own.
 
+    Raises:
+        DataError: Values, errors or draws have not the shape of the axes, or are not finite.
+
     Example:
         >>> estimate = Estimate(
         ...     Contrast.parse("ATE(X -> Y)"), "by hand", np.array(2.0), error=np.array(0.5)
@@ -176,7 +179,14 @@ class Estimate:
         return self.query.kind in ("P", "PN", "PS", "PNS")
 
     def summary(self, prob: float = 0.95) -> "pd.DataFrame":
-        """Return a table: a row for each open value, with the estimate, its error and interval."""
+        """Return a table: a row for each open value, with the estimate, its error and interval.
+
+        Args:
+            prob: The probability that intervals are meant to hold, between 0 and 1.
+
+        Raises:
+            DataError: ``prob`` is not between 0 and 1, or the method gives no spread.
+        """
         low, high = self.interval(prob)
         tail = (1 - prob) / 2
         columns = {
@@ -188,7 +198,14 @@ class Estimate:
         return rows_by_axes(columns, self.axes, self.query)
 
     def interpret(self, prob: float = 0.95) -> str:
-        """Say in plain words what was found, how surely, and on what it rests."""
+        """Say in plain words what was found, how surely, and on what it rests.
+
+        Args:
+            prob: The probability that intervals are meant to hold, between 0 and 1.
+
+        Raises:
+            DataError: ``prob`` is not between 0 and 1, or the method gives no spread.
+        """
         low, high = self.interval(prob)
         level = f"{100 * prob:g}% interval"
         if not self.axes:
@@ -250,6 +267,7 @@ class Estimate:
 
         Raises:
             MissingExtraError: matplotlib is not installed.
+            DataError: ``prob`` is not between 0 and 1, or the method gives no spread.
         """
         from causalppl.estimation.estimate_plot import draw_intervals
 

@@ -94,6 +94,7 @@ def falsify(
         DataError: A column is missing, there are independences and none could be tested, or
             ``level``, ``adjust``, ``test``, ``permutations`` or ``seed`` are none.
         GraphError: An independence is not implied by the diagram.
+        ProgramError: ``model`` is a program that cannot be read as a causal model.
 
     References:
         Eulig et al. (2023), Toward falsifying causal graphs using a permutation-based test.

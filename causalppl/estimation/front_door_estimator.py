@@ -71,6 +71,9 @@ class FrontDoor(Estimator):
         clip: Smallest probability that is divided by.
         num_bootstrap: Number of refits of the plug-in.
 
+    Raises:
+        DataError: A setting is out of range, or a learner lacks the methods of scikit-learn.
+
     References:
         Pearl (1995), Causal diagrams for empirical research; Fulcher, Shpitser, Marealle and
         Tchetgen Tchetgen (2020), Robust inference on population indirect causal effects; Guo,

@@ -42,6 +42,9 @@ class GEstimation(AdjustmentEstimator):
         bootstrap: How many times to draw the rows anew for the errors, at least 20; 0: errors by
             formula, or none; None: by formula where there is one, else 200 draws.
 
+    Raises:
+        DataError: A setting is out of range, or a learner lacks the methods of scikit-learn.
+
     References:
         Robins (1994), Correcting for non-compliance in randomized trials using structural nested
         mean models; Hernán and Robins (2020), Causal Inference: What If, chapter 14.

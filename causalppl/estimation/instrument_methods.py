@@ -173,6 +173,9 @@ class GMM(_Linear):
         steps: 2: the weights come from the residuals of two-stage least squares; more: they are
             computed anew from those of the step before.
 
+    Raises:
+        DataError: A setting is out of range.
+
     References:
         Hansen (1982), Large sample properties of generalized method of moments estimators; Hwang
         (2021), Simple and trustworthy cluster-robust GMM inference, for few clusters.
@@ -222,6 +225,9 @@ class Wald(InstrumentMethod):
         effect: ``"LATE"`` (under monotonicity; the treatment has two values) or ``"ATE"`` (under
             homogeneity). None: LATE where the treatment has two values.
         errors: As for `TwoStageLeastSquares`.
+
+    Raises:
+        DataError: ``effect`` or ``errors`` is none of those named here.
 
     References:
         Wald (1940); Imbens and Angrist (1994); Hernán and Robins (2020), chapter 16.

@@ -103,7 +103,11 @@ class Unidentified:
         return cls(witness.graph, witness.query, tuple(inputs))
 
     def on(self, graph: ADMG) -> "Unidentified":
-        """Ask the same on a smaller diagram, of what the data show of it."""
+        """Ask the same on a smaller diagram, of what the data show of it.
+
+        Raises:
+            QueryError: The diagram lacks a variable of the question.
+        """
         kept = frozenset(graph.nodes)
         inputs = (replace(i, do=i.do & kept, shifted=i.shifted & kept) for i in self.inputs)
         return Unidentified(graph, self.query, tuple(dict.fromkeys(inputs)))

@@ -64,6 +64,9 @@ class GFormula(AdjustmentEstimator):
     Errors are by sandwich (HC2 for linear regressions), for regressions without penalty; by
     bootstrap for other learners.
 
+    Raises:
+        DataError: A setting is out of range, or a learner lacks the methods of scikit-learn.
+
     References:
         Robins (1986); Hernán and Robins (2020), Causal Inference: What If, chapter 13.
 

@@ -68,6 +68,9 @@ class PartiallyLinear(AdjustmentEstimator):
         bootstrap: How many times to draw the rows anew for the errors, at least 20; 0: errors by
             formula, or none; None: by formula where there is one, else 200 draws.
 
+    Raises:
+        DataError: A setting is out of range, or a learner lacks the methods of scikit-learn.
+
     References:
         Robinson (1988), Root-n-consistent semiparametric regression; Chernozhukov et al. (2018),
         Double/debiased machine learning, section 4.1; MacKinnon and White (1985) for HC3;

@@ -163,6 +163,9 @@ class PolicyDM(_Modelled):
             context, and their products, and once more on its residuals, against shrinkage.
         num_bootstrap: Number of refits; not used by the default model.
 
+    Raises:
+        DataError: ``model`` is no regressor of scikit-learn.
+
     Example:
         >>> PolicyDM(num_bootstrap=50).name
         'DM'
@@ -197,6 +200,9 @@ class PolicyDR(_Modelled):
     Attributes:
         model: As for `PolicyDM`.
         folds: Number of folds for the model.
+
+    Raises:
+        DataError: A setting is out of range, or a learner lacks the methods of scikit-learn.
 
     References:
         Dudík, Langford and Li (2011), Doubly robust policy evaluation and learning.
@@ -262,6 +268,9 @@ class PolicySwitchDR(PolicyDR):
         threshold: The largest weight that is used. ``diagnostics["switched_mass"]`` estimates the
             share of the policy's choices that are left to the model, where its errors are bias.
         num_bootstrap: Number of refits; not used by the default model.
+
+    Raises:
+        DataError: A setting is out of range, or a learner lacks the methods of scikit-learn.
 
     References:
         Wang, Agarwal and Dudík (2017), Optimal and adaptive off-policy evaluation.

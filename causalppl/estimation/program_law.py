@@ -84,6 +84,7 @@ class ProgramLaw:
 
         Raises:
             QueryError: A variable is not observed.
+            DataError: A policy is no table over its variable.
         """
         opened = frozenset(do)
         plans = {name: plan_law(name, law) for name, law in (policies or {}).items()}

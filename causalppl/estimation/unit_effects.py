@@ -102,6 +102,9 @@ class UnitEffects:
     def interval(self, prob: float = 0.95) -> tuple[Array, Array]:
         """Return the ends of each unit's interval, by the normal law.
 
+        Args:
+            prob: The probability that intervals are meant to hold, between 0 and 1.
+
         Raises:
             DataError: ``prob`` is not between 0 and 1.
         """
@@ -111,7 +114,14 @@ class UnitEffects:
         return self.effects - half, self.effects + half
 
     def to_frame(self, prob: float = 0.95) -> "pd.DataFrame":
-        """Return a row for each unit: effect, error and interval, by its row in the data."""
+        """Return a row for each unit: effect, error and interval, by its row in the data.
+
+        Args:
+            prob: The probability that intervals are meant to hold, between 0 and 1.
+
+        Raises:
+            DataError: ``prob`` is not between 0 and 1.
+        """
         import pandas as pd
 
         low, high = self.interval(prob)
@@ -119,7 +129,14 @@ class UnitEffects:
         return pd.DataFrame(columns, index=pd.Index(self.rows, name="row"))
 
     def summary(self, prob: float = 0.95) -> "pd.DataFrame":
-        """Return the averages over the rows learnt from, with their intervals."""
+        """Return the averages over the rows learnt from, with their intervals.
+
+        Args:
+            prob: The probability that intervals are meant to hold, between 0 and 1.
+
+        Raises:
+            DataError: ``prob`` is not between 0 and 1.
+        """
         import pandas as pd
 
         tables = {str(e.query): e.summary(prob) for e in (self.average, self.ate, self.att)}
@@ -139,7 +156,14 @@ class UnitEffects:
         return pd.Series(found, index=pd.Index(shares, name="quantile of units"), name="effect")
 
     def interpret(self, prob: float = 0.95) -> str:
-        """Say in plain words what was found, how surely, and on what it rests."""
+        """Say in plain words what was found, how surely, and on what it rests.
+
+        Args:
+            prob: The probability that intervals are meant to hold, between 0 and 1.
+
+        Raises:
+            DataError: ``prob`` is not between 0 and 1.
+        """
         low, high = self.interval(prob)
         slope, error, chance = self.calibration
         verdict = "effects differ" if self.is_heterogeneous else "nothing shows that effects differ"
@@ -161,6 +185,7 @@ class UnitEffects:
 
         Raises:
             MissingExtraError: matplotlib is not installed.
+            DataError: ``prob`` is not between 0 and 1.
         """
         try:
             ax = ax or importlib.import_module("matplotlib.pyplot").subplots(figsize=(6, 4))[1]

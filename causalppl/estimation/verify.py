@@ -121,6 +121,7 @@ def verify_all(
 
     Raises:
         ProgramError: The program is not finite.
+        QueryError: A query cannot be read, or names what is not in the diagram.
 
     Example:
         >>> from causalppl.graphs import front_door

@@ -66,6 +66,9 @@ class IPW(AdjustmentEstimator):
         bootstrap: How many times to draw the rows anew for the errors, at least 20; 0: errors by
             formula, or none; None: by formula where there is one, else 200 draws.
 
+    Raises:
+        DataError: A setting is out of range, or a learner lacks the methods of scikit-learn.
+
     References:
         Hernán and Robins (2020), Causal Inference: What If, chapter 12; Lunceford and Davidian
         (2004) for the sandwich; Crump et al. (2009) for trimming.

@@ -75,6 +75,10 @@ class Estimand:
         selected_on: The selection node: laws given ``S=1`` come from selected units, the others
             from all units; None where all data are on all units.
 
+    Raises:
+        QueryError: The formula has free symbols that ``axes`` does not name, or ``axes`` has
+            others.
+
     Example:
         >>> from causalppl.graphs import front_door
         >>> from causalppl.identification import identify

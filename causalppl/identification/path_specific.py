@@ -158,6 +158,7 @@ def recanting_witnesses(graph: ADMG, treatment: str, outcome: str, paths: Paths)
 
     Raises:
         GraphError: As for `path_specific_query`; QueryError likewise.
+        QueryError: A path is no path, or treatment and outcome are one variable.
 
     References:
         Avin, Shpitser and Pearl (2005), the recanting witness criterion.
@@ -194,6 +195,7 @@ def recanting_districts(
 
     Raises:
         GraphError: As for `path_specific_query`; QueryError likewise.
+        QueryError: A path is no path, or treatment and outcome are one variable.
 
     References:
         Shpitser (2013), the recanting district criterion; complete.

@@ -20,6 +20,9 @@ class Domain:
         experiments: Sets of variables that were randomised there, each at all its values.
         observational: Whether the population was also merely observed.
 
+    Raises:
+        QueryError: The name is empty, or what should be names is not.
+
     References:
         Bareinboim and Pearl (2013), A general algorithm for deciding transportability.
 

@@ -57,6 +57,9 @@ class Amortised(Engine):
             Draws that are not weighed are judged by 256 units, chosen at random, that are: their
             bias is counted in the Monte Carlo error, and warned of where it is twice as large.
 
+    Raises:
+        DataError: A setting is out of range.
+
     References:
         Papamakarios and Murray (2016), Fast epsilon-free inference of simulation models.
         Durkan et al. (2019), Neural spline flows.
@@ -137,6 +140,7 @@ class Amortised(Engine):
         Raises:
             ProgramError: The problem cannot be amortised; the message says why.
             FitError: The loss is not finite.
+            DataError: ``evidence`` is empty or text.
         """
         if isinstance(evidence, str) or not evidence:
             raise DataError(f"evidence is {evidence!r}; expected a sequence of at least one key")

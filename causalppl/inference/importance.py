@@ -42,6 +42,9 @@ class Importance(Engine):
         guide: Where to draw from instead: a Pyro guide (a callable, without argument or of the
             number of units) over some or all latents.
 
+    Raises:
+        DataError: A setting is out of range.
+
     References:
         Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling.
 

@@ -87,6 +87,7 @@ def infer(
         DataError: The evidence does not fit the program, or ``engine`` is none.
         ImpossibleEvidenceError: The evidence has probability zero.
         AssumptionError: ``engine`` cannot answer this query.
+        ProgramError: ``scm`` cannot be read as a causal model.
 
     References:
         Pearl (2009), Causality, chapter 7; Balke and Pearl (1994).

@@ -88,15 +88,33 @@ class MappedUnits:
         return [_batch_file(self.destination, number) for number in range(self.batches)]
 
     def to_dataset(self) -> Any:
-        """The files as one Arrow dataset; nothing is read yet."""
+        """The files as one Arrow dataset; nothing is read yet.
+
+        Raises:
+            MissingExtraError: pyarrow is not installed.
+        """
         return pyarrow("pyarrow.dataset").dataset([str(file) for file in self.files])
 
     def to_arrow(self, columns: Sequence[str] | None = None) -> Any:
-        """Read all, or some columns, as an Arrow table in the order of the units."""
+        """Read all, or some columns, as an Arrow table in the order of the units.
+
+        Args:
+            columns: Names of the columns; None: all.
+
+        Raises:
+            MissingExtraError: pyarrow is not installed.
+        """
         return self.to_dataset().to_table(columns=None if columns is None else list(columns))
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
-        """Read all, or some columns, as a pandas frame in the order of the units."""
+        """Read all, or some columns, as a pandas frame in the order of the units.
+
+        Args:
+            columns: Names of the columns; None: all.
+
+        Raises:
+            MissingExtraError: pyarrow is not installed.
+        """
         return self.to_arrow(columns).to_pandas()
 
 
@@ -162,6 +180,7 @@ def map_units(
         ImpossibleEvidenceError: A unit has a value that its site cannot take.
         MissingExtraError: pyarrow is not installed.
         QueryError: The query names what is not there.
+        ProgramError: ``scm`` cannot be read as a causal model.
 
     Example:
         >>> import tempfile, pandas as pd, pyro, pyro.distributions as dist

@@ -40,6 +40,9 @@ class NUTS(Engine):
         num_chains: Chains, run one after the other. A single one is judged by its halves.
         target_accept: Acceptance probability that the step size is adapted to.
 
+    Raises:
+        DataError: A setting is out of range.
+
     References:
         Hoffman and Gelman (2014), The No-U-Turn Sampler.
         Vehtari et al. (2021), Rank-normalization, folding, and localization.

@@ -51,7 +51,7 @@ class NUTSFit(FitMethod):
         check_share(target_accept=self.target_accept)
 
     def run(self, task: FitTask) -> Fitted:
-        """See `FitMethod.run`."""
+        """Fit a prepared task; `fit` calls it, with the random streams seeded."""
         if task.num_learnable:
             names = ", ".join(task.scm.structure.learnable[:5])
             raise ProgramError(

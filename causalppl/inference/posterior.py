@@ -172,11 +172,19 @@ probability 95 %, computed exactly by Gaussian, taking the program as given.
         return {name: _number(self.law(name).sd()) for name in self.variables}
 
     def quantile(self, q: float) -> dict[str, Number]:
-        """Posterior quantile of each variable, ``q`` in [0, 1]."""
+        """Posterior quantile of each variable, ``q`` in [0, 1].
+
+        Raises:
+            DataError: ``q`` is not from 0 to 1.
+        """
         return {name: _number(self.law(name).quantile(q)) for name in self.variables}
 
     def interval(self, prob: float = 0.95) -> dict[str, tuple[Number, Number]]:
-        """Equal-tailed interval of each variable, with probability ``prob`` (0 to 1) inside."""
+        """Equal-tailed interval of each variable, with probability ``prob`` (0 to 1) inside.
+
+        Raises:
+            DataError: ``prob`` is not between 0 and 1.
+        """
         low, high = tails(prob)
         lower, upper = self.quantile(low), self.quantile(high)
         return {name: (lower[name], upper[name]) for name in self.variables}

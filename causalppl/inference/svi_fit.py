@@ -76,7 +76,7 @@ class SVIFit(FitMethod):
         check_positive(learning_rate=self.learning_rate)
 
     def run(self, task: FitTask) -> Fitted:
-        """See `FitMethod.run`."""
+        """Fit a prepared task; `fit` calls it, with the random streams seeded."""
         if self.guide is not None:
             guided = GuidedFit(self.guide, task, self.num_steps, self.learning_rate, self.num_draws)
             return guided.run()

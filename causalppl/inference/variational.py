@@ -55,6 +55,9 @@ class Variational(Engine):
         tolerance: Rise of the ELBO, in nats for each unit and 50 steps, that counts as none;
             None takes 0.001.
 
+    Raises:
+        DataError: A setting is out of range.
+
     References:
         Kucukelbir et al. (2017), Automatic differentiation variational inference.
         Roeder, Wu and Duvenaud (2017), Sticking the landing (the gradient used here).

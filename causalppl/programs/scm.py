@@ -142,6 +142,9 @@ class SCM:
         Returns:
             Value of each unit site, latent ones included, shape ``(num_units, *event)``.
 
+        Raises:
+            DataError: ``num_units`` is below 1.
+
         Example:
             >>> import pyro, pyro.distributions as dist
             >>> scm = SCM(lambda: pyro.sample("X", dist.Normal(0.0, 1.0)))
@@ -161,6 +164,10 @@ class SCM:
 
         Args:
             interventions: As for `do`; category names are allowed where ``categories`` says so.
+
+        Raises:
+            DataError: A text value for a site without categories, or not one of them.
+            ProgramError: There is no such site, or a policy asks for one that runs later.
         """
         encoded = self.encode(interventions)
         program = self.program
