@@ -97,6 +97,8 @@ def bound(
         QueryError: The query cannot be read, or names what is not in the diagram.
         AssumptionError: No method can answer, or the one named cannot; or the data contradict
             what is assumed: ``error.witness`` holds what they violate, if it is known.
+        ProgramError: The model has no finite law: a site is continuous, or parameters are not
+            fixed.
 
     Example:
         >>> graph = ADMG.parse("X -> Y; X <-> Y")

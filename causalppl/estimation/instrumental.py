@@ -90,6 +90,7 @@ def estimate_iv(
         GraphError: A name is not in the diagram.
         DataError: A column is missing, constant, no number, or a combination of others; there are
             fewer than 4 clusters.
+        MissingExtraError: Files need DuckDB, which is not installed.
 
     Warns:
         HeuristicWarning: The effective first-stage F is below 10, or there are fewer than 30

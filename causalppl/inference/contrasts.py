@@ -27,6 +27,8 @@ def ate(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Pos
 
     Raises:
         QueryError: A name is not in the program.
+        AssumptionError: The engine asked for cannot answer.
+        ProgramError: ``scm`` cannot be read as a causal model.
 
     References:
         Pearl (2009), Causality, definition 3.2.1.
@@ -57,6 +59,8 @@ def ett(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Pos
     Raises:
         QueryError: A name is not in the program.
         ImpossibleEvidenceError: Nobody is treated.
+        AssumptionError: The engine asked for cannot answer.
+        ProgramError: ``scm`` cannot be read as a causal model.
 
     References:
         Pearl (2009), Causality, section 8.2.5.
@@ -90,6 +94,8 @@ def cate(
     Raises:
         QueryError: A name is not in the program, or ``given`` is empty.
         ImpossibleEvidenceError: No unit is seen with ``given``.
+        AssumptionError: The engine asked for cannot answer.
+        ProgramError: ``scm`` cannot be read as a causal model.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -118,6 +124,8 @@ def nde(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Pos
 
     Raises:
         QueryError: A name is not in the program, or no mediator lies between treatment and outcome.
+        AssumptionError: The engine asked for cannot answer.
+        ProgramError: ``scm`` cannot be read as a causal model.
 
     References:
         Pearl (2001), Direct and indirect effects.
@@ -149,6 +157,8 @@ def nie(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Pos
 
     Raises:
         QueryError: A name is not in the program, or no mediator lies between treatment and outcome.
+        AssumptionError: The engine asked for cannot answer.
+        ProgramError: ``scm`` cannot be read as a causal model.
 
     References:
         Pearl (2001), Direct and indirect effects.
@@ -182,6 +192,8 @@ def cde(
 
     Raises:
         QueryError: A name is not in the program, or ``do`` is empty.
+        AssumptionError: The engine asked for cannot answer.
+        ProgramError: ``scm`` cannot be read as a causal model.
 
     References:
         Pearl (2001), Direct and indirect effects.
@@ -213,6 +225,8 @@ def pn(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Post
     Raises:
         QueryError: A name is not in the program, or the outcome is continuous.
         ImpossibleEvidenceError: No unit is treated and has the outcome.
+        AssumptionError: The engine asked for cannot answer.
+        ProgramError: ``scm`` cannot be read as a causal model.
 
     References:
         Pearl (2009), Causality, definition 9.2.1.
@@ -243,6 +257,8 @@ def ps(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Post
     Raises:
         QueryError: A name is not in the program, or the outcome is continuous.
         ImpossibleEvidenceError: No unit is untreated and without the outcome.
+        AssumptionError: The engine asked for cannot answer.
+        ProgramError: ``scm`` cannot be read as a causal model.
 
     References:
         Pearl (2009), Causality, definition 9.2.2.
@@ -272,6 +288,8 @@ def pns(scm: SCM | Program, treatment: str, outcome: str, **options: Any) -> Pos
 
     Raises:
         QueryError: A name is not in the program, or the outcome is continuous.
+        AssumptionError: The engine asked for cannot answer.
+        ProgramError: ``scm`` cannot be read as a causal model.
 
     References:
         Pearl (2009), Causality, definition 9.2.3.
@@ -321,7 +339,8 @@ def contrast(
     Raises:
         QueryError: A name is unknown, or a part does not go with the kind.
         ImpossibleEvidenceError: No unit is as the kind or ``given`` asks.
-        AssumptionError: ``engine`` cannot answer; as of `infer`.
+        AssumptionError: The engine asked for cannot answer.
+        ProgramError: ``scm`` cannot be read as a causal model.
 
     Example:
         >>> import pyro, pyro.distributions as dist

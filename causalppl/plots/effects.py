@@ -42,6 +42,7 @@ def effects(
 
     Raises:
         DataError: There is no answer, or one is a table.
+        MissingExtraError: matplotlib is not installed.
 
     Example:
         >>> import numpy as np

@@ -51,6 +51,7 @@ def bounds(
 
     Raises:
         DataError: There is no answer, an estimate is a table, or a number is not finite.
+        MissingExtraError: matplotlib is not installed.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -113,6 +114,7 @@ def tipping(
     Raises:
         DataError: Bounds have not one axis of odds ratios that begins with 1; ``largest`` is not
             above 1; or an end is not finite.
+        MissingExtraError: matplotlib is not installed.
 
     Example:
         >>> from matplotlib.figure import Figure

@@ -37,6 +37,7 @@ def against_naive(
 
     Raises:
         DataError: The posterior has no variable.
+        MissingExtraError: matplotlib is not installed.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -80,6 +81,7 @@ def unit_worlds(
 
     Raises:
         DataError: The posterior is about many units and none is named, or there is no such unit.
+        MissingExtraError: matplotlib is not installed.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -160,6 +162,7 @@ def khat(posterior: Posterior, *, ax: Any = None) -> Any:
 
     Raises:
         DataError: The engine that answered does not judge itself by k-hat.
+        MissingExtraError: matplotlib is not installed.
 
     References:
         Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling.
@@ -208,6 +211,7 @@ def elbo(trace: SCM | Sequence[float] | Any, *, ax: Any = None) -> Any:
 
     Raises:
         DataError: The model was not fitted by optimisation, or there are no finite numbers.
+        MissingExtraError: matplotlib is not installed.
 
     Example:
         >>> from matplotlib.figure import Figure
