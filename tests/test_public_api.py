@@ -19,6 +19,7 @@ FOLDERS = sorted(
     for path in PACKAGE.rglob("*/__init__.py")
 )
 MODULES = ["causalppl", *FOLDERS]
+SINGLE_FILES = ["causalppl.exceptions", "causalppl.parallel", "causalppl.seeding"]
 
 HEAVY = ("arviz", "matplotlib", "pandas", "gymnasium", "duckdb", "ray", "zuko", "xarray", "polars")
 
@@ -67,10 +68,21 @@ def probe():
     return json.loads(run.stdout)
 
 
+def public_names(module):
+    """What ``__all__`` lists or, in a file without one, what it defines."""
+    found = importlib.import_module(module)
+    defined = [
+        name
+        for name, thing in vars(found).items()
+        if not name.startswith("_") and getattr(thing, "__module__", "") == module
+    ]
+    return getattr(found, "__all__", defined)
+
+
 PUBLIC = [
     pytest.param(module, name, id=f"{module}.{name}")
-    for module in MODULES
-    for name in getattr(importlib.import_module(module), "__all__", ())
+    for module in [*MODULES, *SINGLE_FILES]
+    for name in public_names(module)
 ]
 
 
@@ -93,6 +105,39 @@ def own_docstring(thing):
     text = (vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__) or ""
     is_made_up = inspect.isclass(thing) and text.startswith(f"{thing.__name__}(")
     return "" if is_made_up else inspect.cleandoc(text)
+
+
+def is_documented(thing):
+    """Whether ``thing`` carries a docstring: a constant or a type alias does not."""
+    return inspect.isclass(thing) or inspect.isroutine(thing)
+
+
+def is_error(thing):
+    return inspect.isclass(thing) and issubclass(thing, BaseException)
+
+
+def parameters(thing):
+    """What a caller can give, by name; errors are caught by users, not made."""
+    if is_error(thing):
+        return []
+    return [name for name in inspect.signature(thing).parameters if not name.startswith("_")]
+
+
+def entries(text, section):
+    """Names that a section of a docstring explains: ``name:``, ``a, b:`` or ``**options:``."""
+    found = re.search(rf"^{section}:\n((?:    .*\n?|\n)*)", text, re.MULTILINE)
+    heads = re.findall(r"^    (\*{0,2}\w+(?:, \w+)*): ", found[1], re.MULTILINE) if found else []
+    return [name.lstrip("*") for head in heads for name in head.split(", ")]
+
+
+def has_attribute(thing, name):
+    """Whether instances of a class have an attribute, set in the class or by its methods."""
+    kinds = [kind for kind in thing.__mro__ if kind.__module__.startswith("causalppl")]
+    return hasattr(thing, name) or any(
+        name in inspect.get_annotations(kind)
+        or re.search(rf"self\.{name}\b.* =", inspect.getsource(kind))
+        for kind in kinds
+    )
 
 
 def test_import_loads_nothing_heavy(probe):
@@ -122,13 +167,49 @@ def test_the_table_at_the_top_names_everything_public(module):
 @pytest.mark.parametrize(("module", "name"), PUBLIC)
 def test_public_name_is_documented_with_an_example(module, name):
     thing = getattr(importlib.import_module(module), name)
-    if not (inspect.isclass(thing) or inspect.isroutine(thing)):
-        return  # a constant or a type alias carries no docstring of its own
-    text = own_docstring(thing)
-    assert text, f"{module}.{name} has no docstring"
-    if not (inspect.isclass(thing) and issubclass(thing, BaseException)):
-        assert re.search(r"^Examples?:$", text, re.MULTILINE), f"{name} has no Example section"
+    if is_documented(thing):
+        text = own_docstring(thing)
+        assert text, f"{module}.{name} has no docstring"
+        assert re.search(r"^Example:$", text, re.MULTILINE), f"{name} has no Example section"
         assert ">>> " in text, f"the Example of {name} does not run"
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
+def test_docstring_names_every_parameter(module, name):
+    thing = getattr(importlib.import_module(module), name)
+    if is_documented(thing):
+        text = own_docstring(thing)
+        told = {*entries(text, "Args"), *entries(text, "Attributes")}
+        assert [each for each in parameters(thing) if each not in told] == []
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
+def test_docstring_names_nothing_that_is_not_there(module, name):
+    thing = getattr(importlib.import_module(module), name)
+    if is_documented(thing):
+        text, known = own_docstring(thing), parameters(thing)
+        assert [each for each in entries(text, "Args") if each not in known] == []
+        kept = [each for each in entries(text, "Attributes") if each not in known]
+        assert [each for each in kept if not has_attribute(thing, each)] == []
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
+def test_help_shows_readable_defaults(module, name):
+    thing = getattr(importlib.import_module(module), name)
+    members = vars(thing).values() if inspect.isclass(thing) else [thing]
+    shown = [str(inspect.signature(each)) for each in members if inspect.isfunction(each)]
+    assert [signature for signature in shown if " at 0x" in signature] == []
+
+
+@pytest.mark.parametrize(("module", "name"), PUBLIC)
+def test_arguments_of_a_method_are_all_told_or_plain_from_its_first_line(module, name):
+    thing = getattr(importlib.import_module(module), name)
+    for method in vars(thing).values() if inspect.isclass(thing) else ():
+        method = getattr(method, "__func__", method)
+        if inspect.isfunction(method) and thing.__module__.startswith("causalppl"):
+            told = entries(inspect.getdoc(method) or "", "Args")
+            known = [each for each in parameters(method) if each not in ("self", "cls")]
+            assert not told or told == known, method.__qualname__
 
 
 @pytest.mark.parametrize(("module", "name"), PUBLIC)

@@ -240,7 +240,6 @@ def run_episodes(
     Raises:
         DataError: ``episodes``, ``runs`` or ``num_workers`` is no whole number from 1, the
             environment's stages are others, or ``env`` is not a `SequentialSCMEnv`.
-        MissingExtraError: ``engine`` is Ray, which is not installed.
 
     Example:
         >>> from causalppl.agents.posterior_sampling_dtr import PosteriorSamplingDTR

@@ -242,6 +242,17 @@ class GaussianThompson(RewardMoments):
 class UniformAgent(RewardMoments):
     """One who plays any arm, each as often, and recommends the one that earned most on average.
 
+    Args:
+        arms: What may be set, to which values.
+        context_levels: What is seen before acting, and the values that it takes.
+        reward: The variable that makes the reward; needed to read logs only.
+        reward_range: Smallest and largest reward.
+        maximise: Whether the reward is that variable, or else its negative.
+
+    Raises:
+        QueryError: There are no arms.
+        DataError: The range of rewards is empty.
+
     Example:
         >>> agent = UniformAgent([{"X": 0}, {"X": 1}]).start(1000, seed=0)
         >>> agent.act().mean().round(1)

@@ -67,7 +67,6 @@ def run(
         DataError: ``steps``, ``runs`` or ``num_workers`` is no whole number from 1, the agent has
             an arm that the environment has not, or ``env`` is not an `SCMEnv`.
         AssumptionError: The agent cannot use what it sees.
-        MissingExtraError: ``engine`` is Ray, which is not installed.
 
     Example:
         >>> from causalppl.agents import ThompsonSampling

@@ -39,7 +39,7 @@ def confounding_bias_bound(
 
     Args:
         y: The outcome of each row.
-        f: The arm, two values; the larger one is compared with the smaller.
+        f: The arm of each row, two values; the larger one is compared with the smaller.
         z: The stratum, labels or numbers with few values.
         form: By the distance of strata between arms, or by their information about the arm
             (nats), which bounds that distance.

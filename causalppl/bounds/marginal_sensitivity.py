@@ -35,7 +35,7 @@ def msm_mean(
 
     Args:
         y: The outcome of each row that was seen, shape ``(rows,)``.
-        propensities: The recorded chance of being seen, each between 0 and 1.
+        propensities: The recorded chance of being seen, between 0 and 1, shape ``(rows,)``.
         odds_ratio: From 1; several become an axis of the answer.
         weights: How often each row counts: whole numbers are equal rows, others sampling weights.
         sampling_weights: Take weights for sampling weights even if all are whole numbers, as where
@@ -84,8 +84,8 @@ def msm_policy_value(
 
     Args:
         y: The reward of each row, shape ``(rows,)``.
-        propensities: The recorded chance of the action taken.
-        targets: The policy's chance of the action taken, from 0 to 1.
+        propensities: The recorded chance of the action taken, shape ``(rows,)``.
+        targets: The policy's chance of the action taken, from 0 to 1, shape ``(rows,)``.
         odds_ratio: From 1; several become an axis of the answer.
         weights: How often each row counts: whole numbers are equal rows, others sampling weights.
         sampling_weights: Take weights for sampling weights even if all are whole numbers, as where
@@ -129,7 +129,7 @@ def msm_contribution(
 
     Args:
         y: The reward of each row, shape ``(rows,)``.
-        propensities: The recorded chance of the action taken.
+        propensities: The recorded chance of the action taken, shape ``(rows,)``.
         on: The first policy's chance of the action taken; for an arm against another 1 in its rows.
         off: The second policy's.
         odds_ratio: From 1; several become an axis of the answer.
@@ -178,7 +178,7 @@ def msm_stratified(
 
     Args:
         y: The outcome of each row that was seen, shape ``(rows,)``.
-        propensities: The recorded chance of being seen.
+        propensities: The recorded chance of being seen, shape ``(rows,)``.
         strata: The stratum of each row: labels or numbers.
         odds_ratio: From 1; several become an axis of the answer.
         shares: Stratum to its share of the target population; they sum to 1. None: the strata that

@@ -42,7 +42,8 @@ def msm_per_step(
 
     Args:
         rewards: For each step the rewards, shape ``(episodes,)``; the same episodes in each.
-        propensities: For each step the recorded chance of the action taken.
+        propensities: For each step the recorded chance of the action taken, shape
+            ``(rows,)``.
         odds_ratio: From 1; several become an axis of the answer.
         targets: For each step the policy's chance of the action taken; None: 1, for a policy that
             takes what the rows show.

@@ -109,7 +109,7 @@ def pivotality(
 
     Args:
         y: The outcome of each row.
-        f: The arm, two values; the larger one is compared with the smaller.
+        f: The arm of each row, two values; the larger one is compared with the smaller.
         z: A measured confounder, labels or numbers with few values.
         information_cap: Without one: the most that hidden causes tell about the arm, in nats.
         outcome_range: The smallest and the largest outcome that can be, which hidden strata can

@@ -58,7 +58,8 @@ def sharp_mean(
             as it leaves each row out of its own quantile. Else learners are cross-fitted.
         odds_ratio: From 1; several become an axis of the answer.
         at: The arm that is asked about.
-        propensities: The chances of ``at`` given the covariates, where they are known.
+        propensities: The chances of ``at`` given the covariates, where they are known, shape
+            ``(rows,)``.
         learners: How tails are learned; None: by defaults.
         weights: How often each row counts: whole numbers are equal rows, others sampling weights.
         sampling_weights: Take weights for sampling weights even if all are whole numbers.
@@ -112,10 +113,11 @@ def sharp_effect(
     Args:
         y: The outcome of each row, shape ``(rows,)``.
         arm: The arm of each row, two values; the larger one is compared with the smaller.
-        covariates: See `sharp_mean`, as for the rest.
+        covariates: A table or matrix, shape ``(rows, columns)``; see `sharp_mean`, as for the rest.
         odds_ratio: From 1; several become an axis of the answer.
         is_on_treated: The effect on those seen in the larger arm, rather than on all.
-        propensities: The chances of the larger arm given the covariates, where they are known.
+        propensities: The chances of the larger arm given the covariates, where they are known,
+            shape ``(rows,)``.
         learners: How tails are learned.
         weights: How often each row counts: whole numbers are equal rows, others sampling weights.
         sampling_weights: Take weights for sampling weights even if all are whole numbers.
@@ -173,7 +175,7 @@ def sharp_policy_value(
     Args:
         y: The reward of each row, shape ``(rows,)``.
         actions: The action of each row: labels or numbers with few values.
-        covariates: See `sharp_mean`, as for the rest.
+        covariates: A table or matrix, shape ``(rows, columns)``; see `sharp_mean`, as for the rest.
         targets: The policy's chance of each action (sorted) in each row's covariates, shape
             ``(rows, actions)``.
         odds_ratio: From 1, for the odds of each action against all others; several become an axis.

@@ -135,9 +135,9 @@ def msm_tipping_point(
 
     Args:
         y: The outcome of each row.
-        propensities: The recorded chance of the action taken.
+        propensities: The recorded chance of the action taken, shape ``(rows,)``.
         reference: The value, such as no effect.
-        targets: A policy's chance of the action taken; then its value is what is moved.
+        targets: A policy's chance of the action taken, likewise; then its value is what is moved.
         on: A policy's chance of the action taken; then it is the contrast with ``off``.
         off: The other policy's.
         weights: How often each row counts; only their ratios matter here.

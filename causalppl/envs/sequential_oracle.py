@@ -23,9 +23,9 @@ class StageLaw:
     Attributes:
         views: Key of an observation to its values, shape ``(views,)``.
         source: ``view * arms + arm`` of each edge, shape ``(edges,)``.
-        target: The view of the next stage that it leads to; any at the last stage.
-        weights: Its probability given ``source``.
-        rewards: Mean reward on it.
+        target: The view of the next stage that each leads to; any at the last stage.
+        weights: Probability of each given ``source``.
+        rewards: Mean reward on each.
 
     Example:
         >>> import numpy as np
@@ -45,7 +45,7 @@ class SequentialOracle(Oracle):
     """The truth of an environment whose observations say all that matters for what is to come.
 
     Args:
-        first: Probability of each view of the first stage.
+        first: Probability of each view of the first stage, shape ``(views,)``.
         stage_laws: One for each stage.
         num_arms: How many arms each stage has.
 

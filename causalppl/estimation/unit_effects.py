@@ -49,7 +49,7 @@ class UnitEffects:
     Attributes:
         query: What was asked.
         effects: One for each unit, shape ``(units,)``.
-        error: Standard errors; ``error_kind`` says in words of what kind.
+        error: Their standard errors, likewise; ``error_kind`` says in words of what kind.
         error_kind: As said.
         rows: The number of each unit's row in the data, shape ``(units,)``.
         average: The answer to the query itself, by doubly robust scores.
