@@ -136,6 +136,10 @@ class Agent(ByValue, ABC):
     def act(self, observation: Any = None) -> Any:
         """Choose an action, shape ``(runs,)``; a plain number in a single run.
 
+        Args:
+            observation: What is seen before acting, key to values, shape ``(runs,)`` each, or plain
+                numbers in a single run; None where nothing is.
+
         Raises:
             AssumptionError: The agent was not started.
         """
@@ -145,6 +149,9 @@ class Agent(ByValue, ABC):
 
     def update(self, transition: Transition) -> None:
         """Learn from what followed an action.
+
+        Args:
+            transition: What was done and what followed, an entry for each run.
 
         Raises:
             AssumptionError: The agent was not started.
@@ -165,10 +172,13 @@ class Agent(ByValue, ABC):
         self._learn(transition)
 
     def recommend(self, observation: Any = None) -> Any:
-        """Say which action it would take for good, by what it knows on average.
+        """Say which action it would take for good, by what it knows on average; shaped as by `act`.
+
+        Args:
+            observation: As for `act`.
 
         Raises:
-            AssumptionError: It has not started.
+            AssumptionError: The agent was not started.
         """
         self._check_started()
         chosen = self._best(_batched(observation) if self.runs is None else observation)
@@ -196,7 +206,7 @@ class Agent(ByValue, ABC):
         """Return all that a continuation depends on, as a copy.
 
         Raises:
-            AssumptionError: It has not started.
+            AssumptionError: The agent was not started.
         """
         self._check_started()
         state = {name: getattr(self, name) for name in self._state}

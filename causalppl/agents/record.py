@@ -108,7 +108,14 @@ class Record:
         return f"<p>{escape(self.interpret())}</p>{self.summary().to_html()}"
 
     def plot(self, *, ax: Any = None) -> Any:
-        """Draw mean cumulative regret with its 95 % interval; returns the axes."""
+        """Draw mean cumulative regret with its 95 % interval; returns the axes.
+
+        Args:
+            ax: Axes to draw on; None: those of a new figure.
+
+        Raises:
+            MissingExtraError: matplotlib is not installed.
+        """
         from causalppl.agents.regret_plot import regret
 
         return regret({self.name: self}, ax=ax)

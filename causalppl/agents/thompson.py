@@ -235,6 +235,10 @@ class ThompsonSampling(Agent):
 
         Look at it before playing: a prior that is nearly sure of something is slow to unlearn it.
 
+        Args:
+            num_draws: How many draws of the model.
+            seed: Seed of the draws.
+
         Returns:
             Shape ``(draw, view, arm)``; ``view`` is there where something is seen beforehand.
         """

@@ -210,6 +210,10 @@ class Bounds:
     def plot(self, ax: Any = None, *, prob: float = 0.95) -> Any:
         """Draw the bounds, one bar for each open value, with sampling error; returns the axes.
 
+        Args:
+            ax: Axes to draw on; None: those of a new figure.
+            prob: The probability that intervals are meant to hold, between 0 and 1.
+
         Raises:
             MissingExtraError: matplotlib is not installed.
         """

@@ -195,6 +195,9 @@ class Certificate:
     def plot(self, ax: Any = None) -> Any:
         """Draw the interval, and those of each layer, against 0; returns the axes.
 
+        Args:
+            ax: Axes to draw on; None: those of a new figure.
+
         Raises:
             MissingExtraError: matplotlib is not installed.
         """

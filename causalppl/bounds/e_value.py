@@ -61,7 +61,16 @@ class EValue:
     def from_risk_ratio(
         cls, estimate: float, interval: tuple[float, float] | None = None, *, null: float = 1.0
     ) -> "EValue":
-        """Take a risk ratio (or a ratio of rates, or of positive means)."""
+        """Take a risk ratio (or a ratio of rates, or of positive means).
+
+        Args:
+            estimate: The risk ratio.
+            interval: Its confidence limits.
+            null: The risk ratio that it is moved to.
+
+        Raises:
+            DataError: As of the class.
+        """
         return cls(estimate, interval, null)
 
     @classmethod

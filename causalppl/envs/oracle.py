@@ -46,11 +46,22 @@ class Oracle(ABC):
 
     @abstractmethod
     def mean(self, action: Any) -> Any:
-        """Compute the mean reward of an action that is taken whatever is seen; batches too."""
+        """Compute the mean reward of an action that is taken whatever is seen; batches too.
+
+        Args:
+            action: What is done; one action, or a batch of shape ``(n,)``.
+
+        Returns:
+            A number, or shape ``(n,)``.
+        """
 
     @abstractmethod
     def best_action(self, observation: Any = None) -> Any:
-        """Find the best action for an observation, or for each of a batch."""
+        """Find the best action for an observation, or for each of a batch.
+
+        Args:
+            observation: What was seen, as the environment gave it; one or a batch.
+        """
 
     @abstractmethod
     def regret(self, observation: Any, action: Any) -> Any:

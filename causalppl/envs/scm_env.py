@@ -210,13 +210,24 @@ class SCMEnv(UnitEnv):
         return f"SCMEnv({len(self.arms)} arms that set {sets}; pays {self.outcome}{seen})"
 
     def vector(self, num_envs: int) -> "SCMVectorEnv":
-        """Return many of this environment as one, with a vectorised step."""
+        """Return many of this environment as one, with a vectorised step.
+
+        Args:
+            num_envs: How many units are acted on at once.
+
+        Raises:
+            DataError: ``num_envs`` is not a whole number from 1.
+        """
         from causalppl.envs.vector import SCMVectorEnv
 
         return SCMVectorEnv(self, num_envs)
 
     def see(self, num_units: int, *, seed: int | None = None) -> Table:
         """Draw units on which nobody acts: the observed variables only.
+
+        Args:
+            num_units: How many.
+            seed: Seed of the draw; None: the environment's own stream.
 
         Raises:
             AssumptionError: ``"see"`` is not among the regimes.

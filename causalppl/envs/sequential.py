@@ -168,7 +168,14 @@ class SequentialSCMEnv(UnitEnv):
         return f"SequentialSCMEnv({arms}; pays {paid})"
 
     def vector(self, num_envs: int) -> "SequentialVectorEnv":
-        """Return many of this environment as one, with a vectorised step."""
+        """Return many of this environment as one, with a vectorised step.
+
+        Args:
+            num_envs: How many units are acted on at once.
+
+        Raises:
+            DataError: ``num_envs`` is not a whole number from 1.
+        """
         from causalppl.envs.sequential_vector import SequentialVectorEnv
 
         return SequentialVectorEnv(self, num_envs)
@@ -177,6 +184,10 @@ class SequentialSCMEnv(UnitEnv):
         """Draw units that the agent did not act on: the observed variables only.
 
         Whoever acted may have seen what is hidden here.
+
+        Args:
+            num_units: How many.
+            seed: Seed of the draw.
         """
         return observed_units(self.scm, num_units, seed=seed)
 

@@ -265,6 +265,10 @@ class Estimate:
     def plot(self, ax: Any = None, *, prob: float = 0.95) -> Any:
         """Draw the estimates with their intervals, one line for each open value; returns the axes.
 
+        Args:
+            ax: Axes to draw on; None: those of a new figure.
+            prob: The probability that intervals are meant to hold, between 0 and 1.
+
         Raises:
             MissingExtraError: matplotlib is not installed.
             DataError: ``prob`` is not between 0 and 1, or the method gives no spread.

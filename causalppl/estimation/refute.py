@@ -117,6 +117,9 @@ class Refutation:
     def plot(self, ax: Any = None) -> Any:
         """Draw the estimates that each check made beside the one it tries; returns the axes.
 
+        Args:
+            ax: Axes to draw on; None: those of a new figure.
+
         Raises:
             MissingExtraError: matplotlib is not installed.
         """

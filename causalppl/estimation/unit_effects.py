@@ -183,6 +183,10 @@ class UnitEffects:
     def plot(self, ax: Any = None, *, prob: float = 0.95) -> Any:
         """Draw the effects in order of size, with their intervals; returns the axes.
 
+        Args:
+            ax: Axes to draw on; None: those of a new figure.
+            prob: The probability that intervals are meant to hold, between 0 and 1.
+
         Raises:
             MissingExtraError: matplotlib is not installed.
             DataError: ``prob`` is not between 0 and 1.

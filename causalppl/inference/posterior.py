@@ -238,7 +238,11 @@ probability 95 %, computed exactly by Gaussian, taking the program as given.
         return summary_table(self, prob, max_rows)
 
     def interpret(self, prob: float = 0.95) -> str:
-        """Say in one plain sentence what was found, how surely, and on what it rests."""
+        """Say in one plain sentence what was found, how surely, and on what it rests.
+
+        Args:
+            prob: The probability inside the interval that is told, between 0 and 1.
+        """
         return sentence(self, prob)
 
     def to_arviz(self) -> Any:
