@@ -3,7 +3,7 @@
 The introduction of a page names what is on it as `name` or ``name``, in reStructuredText or
 Markdown. Docstrings write `name`; it is looked up as a member of the class it stands in, then on
 its page, then among the names of the whole package, where it must be the only one so called.
-Words that are no public name stay as they are.
+What is no public name stays as it is, in the type of code.
 """
 
 from collections import defaultdict
@@ -39,10 +39,11 @@ def link_names(app: Any, doctree: nodes.document, page: str) -> None:
         place = next((each for each in candidates(node, module) if each in known), None)
         if place:
             text = nodes.literal("", node.astext(), classes=["xref", "py", "py-obj"])
-            entry = known[place]
-            link = make_refnode(app.builder, page, entry.docname, entry.node_id, text, place)
-            node.replace_self(link)
+            at = known[place]
+            node.replace_self(make_refnode(app.builder, page, at.docname, at.node_id, text, place))
             linked.add(place)
+        else:
+            node.replace_self(nodes.literal("", node.astext()))
     names = public_names(module) if has_table and module in documented_modules() else []
     missing = [name for name in names if f"{module}.{name}" not in linked]
     if missing:
