@@ -33,7 +33,9 @@ def link_names(app: Any, doctree: nodes.document, page: str) -> None:
         return
     module = page.removeprefix(FOLDER)
     known = app.env.domains["py"].objects
-    has_table = any(True for _ in above_entries(doctree, nodes.table))
+    tables = list(above_entries(doctree, nodes.table))
+    for table in tables:
+        join_rows(table)
     linked = set()
     for node in [*doctree.findall(nodes.title_reference), *above_entries(doctree, nodes.literal)]:
         place = next((each for each in candidates(node, module) if each in known), None)
@@ -44,16 +46,33 @@ def link_names(app: Any, doctree: nodes.document, page: str) -> None:
             linked.add(place)
         else:
             node.replace_self(nodes.literal("", node.astext()))
-    names = public_names(module) if has_table and module in documented_modules() else []
+    names = public_names(module) if tables and module in documented_modules() else []
     missing = [name for name in names if f"{module}.{name}" not in linked]
     if missing:
         log.warning("the table of %s does not name %s", module, ", ".join(missing), location=page)
 
 
+def join_rows(table: nodes.Element) -> None:
+    """Join rows whose names end with a comma to the next: to reStructuredText they are two."""
+    rows = list(table.findall(nodes.row))
+    above = rows[0]
+    for row in rows[1:]:
+        if not above[0].astext().endswith(","):
+            above = row
+            continue
+        for cell, more in zip(above, row, strict=True):
+            if cell.children and more.children:
+                cell[0].extend([nodes.Text(" "), *more[0].children])
+            else:
+                cell.extend(more.children)
+        row.parent.remove(row)
+
+
 def above_entries(doctree: nodes.document, kind: type[nodes.Element]) -> Iterator[nodes.Element]:
     """Nodes of a kind in the introduction; below it, a literal is often an argument's name."""
+    outside = (addnodes.desc, nodes.reference, nodes.title)
     for node in doctree.findall(kind):
-        if enclosing(node, addnodes.desc) is None and enclosing(node, nodes.reference) is None:
+        if enclosing(node, outside) is None:
             yield node
 
 
@@ -83,8 +102,8 @@ def homes() -> dict[str, list[str]]:
     return found
 
 
-def enclosing(node: nodes.Element, kind: type) -> Any:
-    """Find the nearest ancestor of a kind; None where there is none."""
+def enclosing(node: nodes.Element, kind: type | tuple[type, ...]) -> Any:
+    """Find the nearest ancestor of a kind, or of some; None where there is none."""
     above = node.parent
     while above is not None and not isinstance(above, kind):
         above = above.parent
