@@ -34,8 +34,8 @@ name                          what it does                                paper
 `two_stage_dtr`               two treatments, logged by a physician who   Zhang and Bareinboim
                               sees more                                   (2019)
 `confounded_dtr`              treatments that help and seem to harm       -
-`confounded_gridworld`,       a walk in a hidden wind                     after Wang, Yang and Wang
-`Gridworld`                                                               (2021)
+`confounded_gridworld`,       a walk in a hidden wind                     after Wang, Yang and
+`Gridworld`                                                               Wang (2021)
 ============================  ==========================================  =========================
 """
 

@@ -35,6 +35,7 @@ def link_names(app: Any, doctree: nodes.document, page: str) -> None:
     known = app.env.domains["py"].objects
     tables = list(above_entries(doctree, nodes.table))
     for table in tables:
+        write_dashes(table)
         join_rows(table)
     linked = set()
     for node in [*doctree.findall(nodes.title_reference), *above_entries(doctree, nodes.literal)]:
@@ -50,6 +51,13 @@ def link_names(app: Any, doctree: nodes.document, page: str) -> None:
     missing = [name for name in names if f"{module}.{name}" not in linked]
     if missing:
         log.warning("the table of %s does not name %s", module, ", ".join(missing), location=page)
+
+
+def write_dashes(table: nodes.Element) -> None:
+    """Show the cells that hold a dash: to reStructuredText it begins a list."""
+    for cell in table.findall(nodes.entry):
+        if len(cell) == 1 and isinstance(cell[0], nodes.bullet_list) and not cell.astext():
+            cell[0].replace_self(nodes.paragraph("", "-"))
 
 
 def join_rows(table: nodes.Element) -> None:
