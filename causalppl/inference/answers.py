@@ -36,10 +36,12 @@ def merge_patterns(
 
     def scattered(pieces: list[tuple[torch.Tensor, torch.Tensor]], axis: int) -> torch.Tensor:
         shape = list(pieces[0][1].shape)
-        shape[axis] = num_units
+        # one row stands for all parameter draws where an answer does not depend on them
+        shape[0], shape[axis] = max(len(piece) for _, piece in pieces), num_units
         result = pieces[0][1].new_empty(shape)
         for units, piece in pieces:
-            result.index_copy_(axis, units.to(piece.device), piece.to(result.dtype))
+            whole = piece.to(result.dtype).expand(shape[0], *piece.shape[1:])
+            result.index_copy_(axis, units.to(piece.device), whole)
         return result
 
     def widened(value: torch.Tensor) -> torch.Tensor:

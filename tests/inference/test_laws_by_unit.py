@@ -65,3 +65,27 @@ def test_kinds_that_no_law_holds_are_left_to_the_draws():
     assert laws_of_all([(first, elsewhere), (second, table)], 2) is None
     assert laws_of_all([(first, other), (second, table)], 2) is None
     assert laws_of_all([(first, NormalLaw(torch.tensor([0.0]), 1.0)), (second, table)], 2) is None
+
+
+def with_a_parameter(n):
+    effect = pyro.sample("effect", dist.Normal(0.0, 1.0))
+    with pyro.plate("units", n):
+        z = pyro.sample("Z", dist.Normal(0.0, 1.0))
+        x = pyro.sample("X", dist.Bernoulli(logits=z))
+        pyro.sample("Y", dist.Normal(2.0 * z + effect * x, 1.0))
+
+
+@pytest.mark.parametrize("average", [False, True])
+def test_engines_that_weigh_and_engines_that_do_not_meet_in_one_table(average):
+    draws = torch.linspace(-1.0, 1.0, 50)
+    scm = cp.SCM(with_a_parameter).with_parameters({"effect": draws})
+    table = pd.DataFrame({"Z": [0.1, None, 0.3], "X": [1, 1, 0], "Y": [5.0, 6.0, 7.0]})
+    found = cp.infer(
+        scm, "E[Y_{X=0}]", evidence=table, average=average, seed=0, update_parameters=False
+    )
+    truth = torch.stack([5 - draws, 6 - draws, 7 + 0 * draws])  # whatever Z is, by subtraction
+    truth = truth.mean(0, keepdim=True) if average else truth
+    assert np.ravel(found.mean()["Y"]) == pytest.approx(truth.mean(1).numpy(), abs=1e-4)
+    assert np.ravel(found.sd()["Y"]) == pytest.approx(
+        truth.std(1, correction=0).numpy(), rel=0.02, abs=1e-4
+    )
