@@ -30,6 +30,10 @@ _SIMULATED = 1_000_000  # values of a variable behind one expectation
 _KEPT = 20_000_000  # draws of a variable that are held at once, over all units
 _WIDTH = 4_000_000  # parameter draws times units in one run
 _FEWEST_PARAMETER_DRAWS = 100
+_ONE_BY_ONE = (
+    "the program was run for each draw on its own, which is slow, as it does not take several at "
+    "once; a product W @ b with parameters b does not, (W * b).sum(-1) does"
+)
 
 
 def infer(
@@ -145,7 +149,8 @@ def infer(
         parts.append((units, chosen.name, answer))
     engines = tuple(dict.fromkeys(name for _, name, _ in parts))
     merged: Answer = merge_patterns([(u, a) for u, _, a in parts], read.num_units, question.events)
-    saying = (*notes, *updated.notes, *read.notes, *merged.notes)
+    slow = (_ONE_BY_ONE,) if question.scm.runs_one_by_one else ()
+    saying = (*notes, *updated.notes, *read.notes, *merged.notes, *slow)
     diagnostics = {**merged.diagnostics, **updated.diagnostics}
     merged = replace(merged, notes=tuple(map(question.readable, saying)), diagnostics=diagnostics)
     return assemble(

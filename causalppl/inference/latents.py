@@ -116,12 +116,27 @@ class Latents:
             Each unit's log density, shape ``(rows, units)``, and that of the shared parameters,
             shape ``(rows,)``; the log Jacobians of the maps to unconstrained space are included.
         """
+        if discrete is None and len(index) > 1 and not self.can_broadcast and self.can_map:
+            return self._mapped(index, unit, shared)
         # with gradients all rows stay in memory in any case
         width = 1 if torch.is_grad_enabled() else self.problem.num_units * (1 + len(self.sites))
         return _concatenate(
             self._log_density(*_cut(rows, index, unit, shared, discrete))
             for rows in self._cuts(len(index), width)
         )
+
+    def _mapped(self, index: Tensor, unit: Tensor, shared: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Evaluate rows by ``torch.vmap``: it runs programs that know nothing of other rows."""
+        if shared is None:
+            shared = unit.new_zeros(len(index), 0)
+
+        def one(index: Tensor, unit: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+            by_unit, by_row = self._log_density(index[None], unit[None], shared[None], None)
+            return by_unit[0], by_row[0]
+
+        chunk = None if torch.is_grad_enabled() else max(1, CHUNK // (1 + unit[0].numel()))
+        by_unit, by_row = torch.vmap(one, chunk_size=chunk)(index, unit, shared)
+        return by_unit, by_row
 
     def _log_density(
         self, index: Tensor, unit: Tensor, shared: Tensor | None, discrete: Values | None
@@ -302,6 +317,23 @@ class Latents:
             return is_same_at_once(
                 dict(zip(names, slow, strict=True)),
                 lambda: dict(zip(names, self._log_density(*latents), strict=True)),
+                tolerance=1e-4,
+            )
+
+    @cached_property
+    def can_map(self) -> bool:
+        """Whether `torch.vmap` gives two rows the density that they have one by one."""
+        index = torch.arange(2) % self.num_parameter_draws
+        with torch.no_grad(), self.active():
+            unit, shared, _ = self.prior_draws(index)
+            slow = _concatenate(
+                self._log_density(*_cut(slice(i, i + 1), index, unit, shared, None))
+                for i in range(2)
+            )
+            names = ("unit", "shared")
+            return is_same_at_once(
+                dict(zip(names, slow, strict=True)),
+                lambda: dict(zip(names, self._mapped(index, unit, shared), strict=True)),
                 tolerance=1e-4,
             )
 

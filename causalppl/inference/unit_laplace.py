@@ -12,6 +12,7 @@ from causalppl.inference.latents import Latents
 
 _MAX_NEWTON = 40  # latents of one unit beyond which second derivatives cost too much
 _STARTS = 8  # prior draws among which Newton's method takes the best
+_FEW = 32  # parameter draws whose prior draws serve all, where each is a run of the program
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,10 @@ def laplace(latents: Latents) -> Laplace:
 
 def _starts(latents: Latents) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     draws = latents.num_parameter_draws
-    index = latents.parameter_index(_STARTS)
-    units, shareds, _ = latents.prior_draws(index)
+    own = draws if latents.can_broadcast else min(draws, _FEW)
+    units, shareds, _ = latents.prior_draws(torch.arange(own).repeat_interleave(_STARTS))
+    rows = torch.arange(draws * _STARTS) % len(units)
+    units, shareds = units[rows.to(units.device)], shareds[rows.to(shareds.device)]
     shape = (draws, _STARTS)
     units = torch.nan_to_num(units, posinf=30.0, neginf=-30.0).reshape(shape + units.shape[1:])
     shareds = torch.nan_to_num(shareds, posinf=30.0, neginf=-30.0).reshape(

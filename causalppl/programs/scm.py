@@ -426,6 +426,11 @@ class SCM:
         latent = f", latent {', '.join(self.latent)}" if self.latent else ""
         return f"SCM({self.graph}{latent}{fitted})"
 
+    @property
+    def runs_one_by_one(self) -> bool:
+        """Whether some question so far had to run the program for each draw on its own."""
+        return False in self._can_broadcast.values()
+
     def _repr_html_(self) -> str:
         picture = self.graph._repr_svg_()
         return f"<div>{picture}{self.to_frame().to_html()}</div>"

@@ -25,6 +25,7 @@ from causalppl.exceptions import (
 )
 from causalppl.inference.engine import Problem
 from causalppl.inference.gaussian_guide import GaussianGuide
+from causalppl.inference.infer import infer
 from causalppl.inference.khat import khat_of
 from causalppl.inference.latents import Latents
 from causalppl.inference.resampling import resample, without_negligible
@@ -119,6 +120,32 @@ def test_one_unit_takes_a_second_or_two():
     answer = Variational().solve(problem, seed=0)
     assert time.perf_counter() - began < 10  # 0.6 s on an idle core
     assert len(answer.diagnostics["elbo"]) < 1500  # it stopped by itself
+
+
+def test_a_program_that_takes_one_row_at_a_time_is_mapped_over_rows():
+    def program(n):
+        slope = pyro.sample("slope", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+        with pyro.plate("units", n):
+            w = pyro.sample("W", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            x = pyro.sample("X", dist.Bernoulli(logits=w[..., 0]))
+            pyro.sample("Y", dist.Normal(w @ slope + x, 1.0))
+
+    scm = SCM(program).with_parameters({"slope": torch.randn(40, 3)})
+    evidence = {"X": torch.tensor([1.0, 0.0]), "Y": torch.tensor([2.0, 0.5])}
+    latents = Latents(Problem(scm, 2, {}, evidence, ("W",)))
+    index = latents.parameter_index(2)
+    with latents.active():
+        unit, shared, _ = latents.prior_draws(index)
+        assert not latents.can_broadcast
+        assert latents.can_map
+        unit.requires_grad_()
+        found, _ = latents.log_density(index, unit, shared)
+        one_by_one = [latents.log_density(index[i : i + 1], unit[i : i + 1])[0] for i in range(80)]
+        slopes = [torch.autograd.grad(each.sum(), unit)[0] for each in (found, sum(one_by_one))]
+    assert found.detach().numpy() == pytest.approx(torch.cat(one_by_one).detach().numpy(), rel=1e-5)
+    assert slopes[0].numpy() == pytest.approx(slopes[1].numpy(), rel=1e-4, abs=1e-5)
+    answer = infer(scm, "E[Y_{X=0}]", evidence={"X": 1, "Y": 2.0}, seed=0)
+    assert any("(W * b).sum(-1)" in note for note in answer.notes)
 
 
 def test_the_density_sums_out_discrete_latents_exactly():
