@@ -34,6 +34,7 @@ name                        what it does
 ``Amortised``, ``NUTS``,
 ``Importance``
 ``NUTSFit``, ``SVIFit``     ways to fit
+``loo``, ``compare``        how well fitted models predict a unit that was left out
 ==========================  ============================================================
 """
 
@@ -62,8 +63,10 @@ from causalppl.inference import (
     Posterior,
     SVIFit,
     Variational,
+    compare,
     fit,
     infer,
+    loo,
     map_units,
 )
 from causalppl.programs import SCM, GumbelMax, Quantile, Shift, World, do, twin_worlds
@@ -93,6 +96,7 @@ __all__ = [
     "Variational",
     "World",
     "bound",
+    "compare",
     "do",
     "estimate",
     "estimate_iv",
@@ -100,6 +104,7 @@ __all__ = [
     "fit",
     "identify",
     "infer",
+    "loo",
     "map_units",
     "parse_query",
     "policy_value",

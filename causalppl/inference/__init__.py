@@ -24,11 +24,16 @@ name                       what it does                                         
 ``cde``, ``pn``,
 ``ps``, ``pns``
 ``NUTSFit``, ``SVIFit``    how to fit
+``loo``, ``LeaveOneOut``   how well a fit predicts a unit that it has not seen  Vehtari et al. 2017
+``compare``,               models beside each other, by that                    Yao et al. 2018
+``ModelComparison``
+``log_likelihood``         of each row under each draw of the parameters
 =========================  ===================================================  ====================
 """
 
 from causalppl.inference.amortised import Amortised, TrainedAmortised
 from causalppl.inference.closed_form import ClosedForm
+from causalppl.inference.compare import ModelComparison, compare
 from causalppl.inference.contrasts import (
     ate,
     cate,
@@ -47,6 +52,7 @@ from causalppl.inference.fit import fit
 from causalppl.inference.gaussian import Gaussian
 from causalppl.inference.importance import Importance
 from causalppl.inference.infer import infer
+from causalppl.inference.loo import LeaveOneOut, log_likelihood, loo
 from causalppl.inference.map_units import MappedUnits, map_units
 from causalppl.inference.mcmc import NUTS
 from causalppl.inference.nuts_fit import NUTSFit
@@ -64,7 +70,9 @@ __all__ = [
     "Enumeration",
     "Gaussian",
     "Importance",
+    "LeaveOneOut",
     "MappedUnits",
+    "ModelComparison",
     "NUTSFit",
     "Posterior",
     "Problem",
@@ -74,10 +82,13 @@ __all__ = [
     "ate",
     "cate",
     "cde",
+    "compare",
     "contrast",
     "ett",
     "fit",
     "infer",
+    "log_likelihood",
+    "loo",
     "map_units",
     "nde",
     "nie",

@@ -69,10 +69,15 @@ def khat_of(ratios: Tensor) -> Tensor:
     ratios = finite_ratios(ratios)
     _, khat = psis(ratios.movedim(1, 0))
     found = torch.as_tensor(khat).reshape(ratios.shape[0], ratios.shape[2])
-    size = ratios.shape[1]
-    excess = (ratios.amax(1) - ratios.logsumexp(1)).double().cpu() + math.log(size)
+    return capped(found, ratios).amax(0)
+
+
+def capped(khat: Tensor, ratios: Tensor) -> Tensor:
+    """Cap k-hats ``(..., units)`` of ratios ``(..., draws, units)`` as `khat_of` says."""
+    size = ratios.shape[-2]
+    excess = (ratios.amax(-2) - ratios.logsumexp(-2)).double().cpu() + math.log(size)
     cap = torch.where(excess < math.log(10), excess / math.log(size), math.inf)
-    return torch.minimum(found, cap).amax(0)
+    return torch.minimum(khat, cap)
 
 
 def finite_ratios(ratios: Tensor) -> Tensor:

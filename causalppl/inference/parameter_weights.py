@@ -11,13 +11,10 @@ from causalppl.inference.amortised_inputs import relevant_parameters
 from causalppl.inference.diagnostics import psis
 from causalppl.inference.engine import Problem
 from causalppl.inference.evidence import Evidence
-from causalppl.inference.gaussian_guide import GaussianGuide
 from causalppl.inference.khat import KHAT_LIMIT, LEAST_DRAWS, khat_of
-from causalppl.inference.latents import Latents
 from causalppl.inference.question import Question
-from causalppl.inference.refusals import find_refusal
 from causalppl.inference.training_data import TrainingData
-from causalppl.inference.unit_laplace import laplace
+from causalppl.inference.unit_likelihood import unit_likelihood
 from causalppl.seeding import forked_rng
 
 _FEW = 10  # new units that update the draws unasked
@@ -149,41 +146,11 @@ def _log_likelihoods(question: Question, read: Evidence, is_new: Tensor) -> Tens
         evidence = {key: value[kept.to(value.device)] for key, value in values.items()}
         worlds = {w: question.of_units(w, chosen[kept], read.num_units) for w in question.worlds}
         problem = Problem(question.scm, len(kept), worlds, evidence, ())
-        if (reason := find_refusal(problem)) is not None:
-            return reason
-        found = _of_units(problem)
+        found = unit_likelihood(problem)
         if isinstance(found, str):
             return found
-        total = found if total is None else total + found
-    return (
-        torch.zeros(len(next(iter(question.scm.parameters.values())))) if total is None else total
-    )
-
-
-def _of_units(problem: Problem) -> Tensor | str:
-    latents = Latents(problem)
-    draws, n = latents.num_parameter_draws, problem.num_units
-    with latents.active():
-        if latents.unit_size == 0:
-            with torch.no_grad():
-                empty = latents.like.new_zeros(draws, n, 0)
-                log_density, _ = latents.log_density(torch.arange(draws), empty)
-            return log_density.double().expand(draws, n).sum(1)
-        latents.check_differentiable()
-        guide = GaussianGuide(laplace(latents))
-        wide = torch.ones(n, dtype=torch.bool)
-        with torch.no_grad():
-            for heavy in (None, wide):  # exact without heavy tails where all is linear and normal
-                unit, shared, log_q = guide.sample(LEAST_DRAWS, wide=heavy)
-                log_p, _ = latents.log_density(latents.parameter_index(LEAST_DRAWS), unit, shared)
-                ratios = (log_p - log_q[0]).double().reshape(draws, LEAST_DRAWS, n)
-                ratios = ratios.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
-                if bool((ratios.std(1) < 1e-2).all()):
-                    break
-    if heavy is not None and float(khat_of(ratios).max()) > KHAT_LIMIT:
-        return "k-hat of the estimate is above 0.7"
-    log_mean = ratios.logsumexp(1) - torch.tensor(float(LEAST_DRAWS)).log()
-    return log_mean.sum(1)
+        total = total + found.log.sum(1)
+    return total
 
 
 def _smoothed(log_likelihoods: Tensor, count: int, num_units: int) -> ParameterWeights:

@@ -15,9 +15,12 @@ Every function draws on the axes it is given, or on a new figure, and returns th
 | `regret` | mean cumulative regret of agents, with its interval | - |
 | `khat` | which units' weights can be trusted | Vehtari et al. (2024) |
 | `elbo` | how a fit converged | - |
+| `loo` | which rows' weights can be trusted | Vehtari et al. (2024) |
+| `compare` | models' elpd and differences | Vehtari, Gelman and Gabry (2017) |
 """
 
 from causalppl.agents.regret_plot import regret
+from causalppl.inference.loo_plots import compare, loo
 from causalppl.plots.diagrams import graph, worlds
 from causalppl.plots.effects import effects
 from causalppl.plots.partial_answers import bounds, tipping
@@ -27,10 +30,12 @@ from causalppl.plots.propensities import overlap
 __all__ = [
     "against_naive",
     "bounds",
+    "compare",
     "effects",
     "elbo",
     "graph",
     "khat",
+    "loo",
     "overlap",
     "regret",
     "tipping",
