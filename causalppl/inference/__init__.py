@@ -28,10 +28,12 @@ name                       what it does                                         
 ``compare``,               models beside each other, by that                    Yao et al. 2018
 ``ModelComparison``
 ``log_likelihood``         of each row under each draw of the parameters
+``fit_to_arviz``           these, and the draws, for ArviZ                      Kumar et al. 2019
 =========================  ===================================================  ====================
 """
 
 from causalppl.inference.amortised import Amortised, TrainedAmortised
+from causalppl.inference.arviz import fit_to_arviz
 from causalppl.inference.closed_form import ClosedForm
 from causalppl.inference.compare import ModelComparison, compare
 from causalppl.inference.contrasts import (
@@ -86,6 +88,7 @@ __all__ = [
     "contrast",
     "ett",
     "fit",
+    "fit_to_arviz",
     "infer",
     "log_likelihood",
     "loo",

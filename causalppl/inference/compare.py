@@ -11,6 +11,7 @@ from causalppl.exceptions import DataError
 from causalppl.given import told
 from causalppl.inference.khat import KHAT_LIMIT
 from causalppl.inference.loo import LeaveOneOut, loo, sum_error, told_rows
+from causalppl.inference.row_likelihood import RowLikelihood
 from causalppl.inference.training_data import TrainingData
 from causalppl.programs.scm import SCM
 
@@ -23,6 +24,7 @@ SMALL_DIFFERENCE: Final = 4.0
 FEW_ROWS: Final = 100
 """Fewer rows than this make the standard error of a difference too small."""
 
+_SAME: Final = 1e-6  # relative difference of two values: rounding
 _NOT_CAUSAL = (
     "This compares predictions in the population that the rows come from; it does not tell the "
     "direction of causes: Markov-equivalent models, with arrows turned, predict alike"
@@ -200,13 +202,13 @@ def compare(
             f"found {told(models)}; expected at least two models by name: "
             'compare({"one": fit(...), "other": fit(...)})'
         )
+    _check_same_rows({str(name): _rows_of(model) for name, model in models.items()})
     found = {
         str(name): model
         if isinstance(model, LeaveOneOut)
         else loo(model, seed=seed, progress=progress)
         for name, model in models.items()
     }
-    _check_same_rows(found)
     ranked = dict(sorted(found.items(), key=lambda item: -item[1].elpd))
     densities = torch.stack([each.pointwise for each in ranked.values()], 1).numpy()
     weights = stacking_weights(densities)
@@ -250,36 +252,38 @@ def stacking_weights(densities: "np.typing.NDArray[np.float64]") -> list[float]:
     return [round(float(w), 9) for w in weights / weights.sum()]
 
 
-def _check_same_rows(results: Mapping[str, LeaveOneOut]) -> None:
-    """Check that models were fitted to the same rows and columns.
+def _rows_of(model: SCM | LeaveOneOut) -> TrainingData:
+    return model.data if isinstance(model, LeaveOneOut) else RowLikelihood(model).data
 
-    Raises:
-        DataError: They were not; the message names what differs.
-    """
-    (first, one), *others = results.items()
+
+def _check_same_rows(rows: Mapping[str, TrainingData]) -> None:
+    (first, one), *others = rows.items()
     for name, other in others:
-        if (difference := _difference(one.data, other.data)) is not None:
+        if (difference := _difference(one, other)) is not None:
             raise DataError(
                 f"{first!r} and {name!r} were not fitted to the same data: {difference}; densities "
                 "of different things cannot be compared; fit both to the same rows and columns"
             )
 
 
-def _difference(one: TrainingData | None, other: TrainingData | None) -> str | None:
-    if one is None or other is None:
-        return "the rows of one are not known"
+def _difference(one: TrainingData, other: TrainingData) -> str | None:
     if one.num_rows != other.num_rows:
         return f"{one.num_rows:,} rows and {other.num_rows:,}"
     if lone := sorted(set(one.values) ^ set(other.values)):
         return f"only one of them has the columns {', '.join(lone)}"
-    for name, value in one.values.items():
-        mine, theirs = (data.gaps.get(name, torch.zeros(1).bool()).cpu() for data in (one, other))
-        if not bool((mine == theirs).all()):
-            return f"other values of {name!r} are missing"
-        if one.categories.get(name) != other.categories.get(name):
-            return f"the categories of {name!r} differ"
-        same = torch.isclose(value.double().cpu(), other.values[name].double().cpu(), 1e-6, 1e-6)
-        differs = ~same.flatten(1).all(1) if same.dim() > 1 else ~same
-        if bool((differs & ~mine).any()):
-            return f"column {name!r} differs in {int((differs & ~mine).sum()):,} rows"
+    for name in one.values:
+        if (found := _difference_in(name, one, other)) is not None:
+            return found
     return None
+
+
+def _difference_in(name: str, one: TrainingData, other: TrainingData) -> str | None:
+    none = torch.zeros(one.num_rows).bool()
+    mine, theirs = (data.gaps.get(name, none).cpu() for data in (one, other))
+    if not torch.equal(mine, theirs):
+        return f"other values of {name!r} are missing"
+    if one.categories.get(name) != other.categories.get(name):
+        return f"the categories of {name!r} differ"
+    first, second = (data.values[name].double().cpu() for data in (one, other))
+    differs = ~torch.isclose(first, second, _SAME, _SAME).reshape(one.num_rows, -1).all(1) & ~mine
+    return f"column {name!r} differs in {int(differs.sum()):,} rows" if differs.any() else None

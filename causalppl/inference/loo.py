@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _NAMED = 5  # rows that a sentence names
 _NOTABLE = 0.1  # nats
+_SMOOTHED_AT_ONCE = 2**20  # draws times rows
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,16 @@ class LeaveOneOut:
         p_loo: Effective number of parameters: how much better the rows are told by a fit that saw
             them.
         num_draws: Draws of the parameters.
-        notes: What it rests on.
         data: The rows.
+        notes: What it rests on.
     """
 
     pointwise: Tensor = field(repr=False)
     khat: Tensor = field(repr=False)
     p_loo: float
     num_draws: int
+    data: TrainingData = field(repr=False, compare=False)
     notes: tuple[str, ...] = ()
-    data: TrainingData | None = field(default=None, repr=False, compare=False)
 
     @property
     def elpd(self) -> float:
@@ -170,21 +171,22 @@ def loo(scm: SCM, *, seed: int | None = 0, progress: bool | None = None) -> Leav
     pointwise, full = torch.zeros_like(khat), torch.zeros_like(khat)
     bias, impossible = 0.0, 0
     for part, found in _shown(likelihood, seed, progress):
-        log = found.log.cpu()
-        possible = torch.isfinite(log)
-        impossible += int((~possible).any(0).sum())
-        pointwise[part], khat[part] = _left_out(log, possible, efficiency)
-        full[part] = log.logsumexp(0) - math.log(len(log))
         if found.variance is not None:
             bias += float(found.variance.mean(0).sum())
+        step = max(1, _SMOOTHED_AT_ONCE // likelihood.num_draws)
+        for some, log in zip(part.split(step), found.log.cpu().split(step, 1), strict=True):
+            possible = torch.isfinite(log)
+            impossible += int((~possible).any(0).sum())
+            pointwise[some], khat[some] = _left_out(log, possible, efficiency)
+            full[some] = log.logsumexp(0) - math.log(len(log))
     notes = (*_notes(scm, likelihood), *_accuracy(bias, impossible, rows))
     result = LeaveOneOut(
         pointwise,
         khat,
         float((full - pointwise).sum()),
         likelihood.num_draws,
-        notes,
         likelihood.data,
+        notes,
     )
     _warn(result)
     return result
@@ -295,6 +297,8 @@ def _notes(scm: SCM, likelihood: RowLikelihood) -> Iterator[str]:
     if not isinstance(record.method, NUTSFit):
         khat = record.diagnostics.get("khat")
         judged = f" (k-hat of the fit {khat:.2f})" if isinstance(khat, int | float) else ""
+        if isinstance(khat, int | float) and khat > KHAT_LIMIT:
+            judged = f" (k-hat of the fit {khat:.2f}, above {KHAT_LIMIT}: try NUTSFit)"
         yield (
             f"it rests on {record.method.name}'s approximation of the posterior{judged}, whose "
             "draws were taken as the posterior's own"

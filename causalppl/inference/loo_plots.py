@@ -36,13 +36,19 @@ def compare(comparison: "ModelComparison", *, ax: Any = None) -> Any:
         cross-validation and WAIC.
 
     Example:
-        >>> import torch
+        >>> import causalppl as cp, pyro, pyro.distributions as dist, torch
         >>> from matplotlib.figure import Figure
-        >>> from causalppl.inference import LeaveOneOut, ModelComparison
-        >>> found = {n: LeaveOneOut(-torch.rand(9), torch.zeros(9), 1.0, 500) for n in ("a", "b")}
-        >>> ax = compare(ModelComparison(found, {"a": 1.0, "b": 0.0}), ax=Figure().subplots())
+        >>> def model(scale):
+        ...     def program(n):
+        ...         mean = pyro.sample("mean", dist.Normal(0.0, 10.0))
+        ...         with pyro.plate("units", n):
+        ...             pyro.sample("Y", dist.Normal(mean, scale))
+        ...     return program
+        >>> data = {"Y": torch.linspace(-2.0, 2.0, 200)}
+        >>> fits = {str(s): cp.fit(model(s), data, seed=0) for s in (3.0, 1.0)}
+        >>> ax = compare(cp.compare(fits), ax=Figure().subplots())
         >>> [label.get_text() for label in ax.get_yticklabels()]
-        ['a', 'b']
+        ['1.0', '3.0']
     """
     names = list(comparison.models)
     if ax is None:
@@ -83,10 +89,14 @@ def loo(found: "LeaveOneOut", *, ax: Any = None) -> Any:
         Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling.
 
     Example:
-        >>> import torch
+        >>> import causalppl as cp, pyro, pyro.distributions as dist, torch
         >>> from matplotlib.figure import Figure
-        >>> from causalppl.inference import LeaveOneOut
-        >>> ax = loo(LeaveOneOut(-torch.rand(9), torch.zeros(9), 1.0, 500), ax=Figure().subplots())
+        >>> def program(n):
+        ...     mean = pyro.sample("mean", dist.Normal(0.0, 10.0))
+        ...     with pyro.plate("units", n):
+        ...         pyro.sample("Y", dist.Normal(mean, 1.0))
+        >>> fitted = cp.fit(program, {"Y": torch.linspace(-2.0, 2.0, 50)}, seed=0)
+        >>> ax = loo(cp.loo(fitted), ax=Figure().subplots())
         >>> ax.get_xlabel()
         'row'
     """

@@ -11,13 +11,14 @@ from causalppl.given import told
 from causalppl.inference.engine import Problem
 from causalppl.inference.fit_method import FitRecord
 from causalppl.inference.khat import LEAST_DRAWS
+from causalppl.inference.log_density import defaults_of
 from causalppl.inference.refusals import find_refusal
 from causalppl.inference.training_data import TrainingData
 from causalppl.inference.unit_likelihood import UnitLikelihood, unit_likelihood
 from causalppl.programs.scm import SCM
 
-_AT_ONCE: Final = 2**21
-"""Draws times rows that are evaluated at once; each takes some tens of bytes."""
+_AT_ONCE: Final = 2**23
+"""Draws times rows in one part; few parts are best for programs that run draw by draw."""
 
 _INTEGRATED_AT_ONCE: Final = 2**15
 """The same where each unit has continuous latents, at about a hundred points of which it runs."""
@@ -97,7 +98,8 @@ class RowLikelihood:
         if (reason := find_refusal(problem)) is not None:
             raise _without_likelihood(reason)
         try:
-            found = unit_likelihood(problem)
+            with defaults_of(self.data):
+                found = unit_likelihood(problem)
         except ProgramError as error:
             raise _without_likelihood(str(error)) from error
         if isinstance(found, str):

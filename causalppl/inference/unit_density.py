@@ -2,9 +2,11 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import opt_einsum
+import torch
 from pyro.ops.contract import contract_to_tensor
 from pyro.ops.rings import LogRing
 from pyro.poutine.util import site_is_subsample
@@ -79,10 +81,11 @@ class UnitDensity:
         symbols = {d: opt_einsum.get_symbol(i) for i, d in enumerate(dict.fromkeys(shape))}
         sizes: dict[str, int] = {}
         tree: OrderedDict[frozenset[str], list[Tensor]] = OrderedDict()
+        dtype = reduce(torch.promote_types, (term.dtype for term, _ in terms))
         for term, plates in terms:
             dims = [d for d in range(-term.dim(), 0) if term.shape[d] > 1]
             sizes.update({symbols[d]: term.shape[d] for d in dims})
-            packed = term.squeeze()[...]  # a tensor of its own, as it gets a mark
+            packed = term.to(dtype).squeeze()[...]  # a tensor of its own, as it gets a mark
             packed._pyro_dims = "".join(symbols[d] for d in dims)  # type: ignore[attr-defined]
             # rows and units belong to every term, so that nothing is multiplied over them
             ordinal = frozenset(symbols[d] for d in plates | kept if d in symbols)
