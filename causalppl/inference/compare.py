@@ -24,6 +24,7 @@ SMALL_DIFFERENCE: Final = 4.0
 FEW_ROWS: Final = 100
 """Fewer rows than this make the standard error of a difference too small."""
 
+_ALIKE: Final = 0.05  # nats: less is written as 0.0
 _SAME: Final = 1e-6  # relative difference of two values: rounding
 _NOT_CAUSAL = (
     "This compares predictions in the population that the rows come from; it does not tell the "
@@ -31,7 +32,7 @@ _NOT_CAUSAL = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelComparison:
     """What `compare` found.
 
@@ -103,6 +104,11 @@ class ModelComparison:
             )
         return pd.DataFrame(rows).set_index("model")
 
+    def __repr__(self) -> str:
+        """Return one line."""
+        shown = ", ".join(f"{name}: elpd {found.elpd:.1f}" for name, found in self.models.items())
+        return f"ModelComparison({shown}; {self.num_rows:,} rows)"
+
     def interpret(self) -> str:
         """Say which model predicts best, how surely, and what that does not mean."""
         said = [self._against(name) for name in list(self.models)[1:]]
@@ -116,10 +122,11 @@ class ModelComparison:
 
     def _against(self, name: str) -> str:
         difference, error = self.difference(self.best, name)
-        said = (
-            f"Of {self.num_rows:,} rows left out one by one, {self.best!r} predicts better than "
-            f"{name!r} by {difference:.1f} nats (standard error {error:.1f})"
-        )
+        better = f"{self.best!r} predicts better than {name!r} by {difference:.1f} nats"
+        if difference < _ALIKE:
+            better = f"{self.best!r} and {name!r} predict alike"
+        said = f"Over {self.num_rows:,} rows, each left out in turn, {better}"
+        said += f" (standard error {error:.1f})"
         reasons = [f"less than {SMALL_DIFFERENCE:g} nats"] if difference < SMALL_DIFFERENCE else []
         if self.num_rows < FEW_ROWS:
             reasons.append(f"fewer than {FEW_ROWS} rows")

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from causalppl.exceptions import ConvergenceWarning
 from causalppl.inference.diagnostics import ess, psis
+from causalppl.inference.fit_checks import misfit
 from causalppl.inference.khat import KHAT_LIMIT, capped
 from causalppl.inference.nuts_fit import NUTSFit
 from causalppl.inference.progress import is_shown, progress_bar
@@ -28,7 +29,7 @@ _NOTABLE = 0.1  # nats
 _SMOOTHED_AT_ONCE = 2**20  # draws times rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LeaveOneOut:
     """What `loo` found; sums are over the rows, in nats.
 
@@ -42,11 +43,11 @@ class LeaveOneOut:
         notes: What it rests on.
     """
 
-    pointwise: Tensor = field(repr=False)
-    khat: Tensor = field(repr=False)
+    pointwise: Tensor
+    khat: Tensor
     p_loo: float
     num_draws: int
-    data: TrainingData = field(repr=False, compare=False)
+    data: TrainingData
     notes: tuple[str, ...] = ()
 
     @property
@@ -90,6 +91,13 @@ class LeaveOneOut:
 
     def _of_a_row(self) -> tuple[float, float]:
         return self.elpd / self.num_rows, self.se / self.num_rows
+
+    def __repr__(self) -> str:
+        """Return one line."""
+        return (
+            f"LeaveOneOut(elpd {self.elpd:.1f}, se {self.se:.1f}, {self.num_rows:,} rows, worst "
+            f"k-hat {self.worst_khat:.2f})"
+        )
 
     def interpret(self) -> str:
         """Say in a few sentences how well the model predicts, and whether that can be trusted."""
@@ -295,13 +303,13 @@ def _relative_efficiency(scm: SCM) -> float:
 def _notes(scm: SCM, likelihood: RowLikelihood) -> Iterator[str]:
     record = likelihood.record
     if not isinstance(record.method, NUTSFit):
-        khat = record.diagnostics.get("khat")
-        judged = f" (k-hat of the fit {khat:.2f})" if isinstance(khat, int | float) else ""
-        if isinstance(khat, int | float) and khat > KHAT_LIMIT:
-            judged = f" (k-hat of the fit {khat:.2f}, above {KHAT_LIMIT}: try NUTSFit)"
+        is_bad = {"khat", "efficiency"} <= record.diagnostics.keys() and misfit(
+            dict(record.diagnostics)
+        )
+        advice = ", which it misses: fit with NUTSFit()" if is_bad else ""
         yield (
-            f"it rests on {record.method.name}'s approximation of the posterior{judged}, whose "
-            "draws were taken as the posterior's own"
+            f"it takes the draws of {record.method.name} as the posterior's own, and they are an "
+            f"approximation{advice}"
         )
     if scm.structure.learnable:
         yield (

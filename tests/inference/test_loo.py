@@ -93,7 +93,7 @@ class TestAgainstRefits:
         fitted = fit(normal, {"Y": y}, method=SVIFit(num_steps=300, num_draws=4000), seed=0)
         found = loo(fitted)
         assert found.elpd == pytest.approx(float(by_refitting(y).sum()), abs=0.05)
-        assert any("rests on SVIFit's approximation" in note for note in found.notes)
+        assert any("draws of SVIFit as the posterior's own" in note for note in found.notes)
 
     def test_effective_parameters_of_a_mean_are_about_one(self):
         y = normals(rows=400)
