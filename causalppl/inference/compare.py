@@ -40,6 +40,19 @@ class ModelComparison:
         models: Name to what `loo` found, the best first.
         weights: Name to its share in the mixture of the models' predictive laws that tells
             left-out rows best (stacking); they sum to one.
+
+    Example:
+        >>> import causalppl as cp, pyro, pyro.distributions as dist, torch
+        >>> def model(scale):
+        ...     def program(n):
+        ...         mean = pyro.sample("mean", dist.Normal(0.0, 10.0))
+        ...         with pyro.plate("units", n):
+        ...             pyro.sample("Y", dist.Normal(mean, scale))
+        ...     return program
+        >>> data = {"Y": torch.linspace(-2.0, 2.0, 200)}
+        >>> found = cp.compare({str(s): cp.fit(model(s), data, seed=0) for s in (1.0, 3.0)})
+        >>> found.difference("3.0")[0] < -4, found.is_weak("3.0")
+        (True, False)
     """
 
     models: Mapping[str, LeaveOneOut]

@@ -41,6 +41,17 @@ class LeaveOneOut:
         num_draws: Draws of the parameters.
         data: The rows.
         notes: What it rests on.
+
+    Example:
+        >>> import causalppl as cp, pyro, pyro.distributions as dist, torch
+        >>> def program(n):
+        ...     mean = pyro.sample("mean", dist.Normal(0.0, 10.0))
+        ...     with pyro.plate("units", n):
+        ...         pyro.sample("Y", dist.Normal(mean, 1.0))
+        >>> fitted = cp.fit(program, {"Y": torch.linspace(-2.0, 2.0, 50)}, seed=0)
+        >>> found = cp.loo(fitted)
+        >>> found.pointwise.shape, found.unreliable
+        (torch.Size([50]), ())
     """
 
     pointwise: Tensor

@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from causalppl import Contrast, Estimate, Posterior, examples, infer, plots
 from causalppl.bounds import Bounds
 from causalppl.exceptions import DataError, GraphError
+from causalppl.inference import LeaveOneOut, ModelComparison
 from causalppl.inference.laws import NormalLaw
+from causalppl.inference.training_data import TrainingData
 
 EFFECT = Contrast.parse("ATE(X -> Y)")
 
@@ -17,6 +20,15 @@ EFFECT = Contrast.parse("ATE(X -> Y)")
 @pytest.fixture
 def ax() -> Any:
     return Figure().subplots()
+
+
+def left_out(elpd: float, khat: float = 0.1) -> LeaveOneOut:
+    rows = torch.full((100,), elpd / 100).double()
+    rows[::2] += 0.1
+    rows[1::2] -= 0.1
+    khats = torch.full((100,), 0.1).double()
+    khats[7] = khat
+    return LeaveOneOut(rows, khats, 1.0, 1000, TrainingData({}, {}, 100, {}))
 
 
 def lines_at(ax: Any) -> list[float]:
@@ -112,3 +124,23 @@ def test_a_fit_shows_its_bound_and_the_running_mean(ax: Any) -> None:
     assert smooth.get_ydata()[0] == pytest.approx(24.5)
     with pytest.raises(DataError, match="SVIFit"):
         plots.elbo(examples.bow().scm)
+
+
+def test_models_stand_beside_each_other_with_their_distance_from_the_best(ax: Any) -> None:
+    models = {"best": left_out(-100.0), "other": left_out(-120.0)}
+    found = ModelComparison(models, {"best": 1.0, "other": 0.0})
+    assert plots.compare(found, ax=ax) is ax
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["best", "other"]
+    points = [tuple(line.get_xydata()[0]) for line in ax.lines if line.get_marker() in "o^"]
+    assert points == [(pytest.approx(x), y) for x, y in ((-100, 0), (-120, 1), (-120, 1.25))]
+    bars = [segment[:, 0] for c in ax.collections for segment in c.get_segments()]
+    assert bars[0] == pytest.approx([-101, -99])  # 0.1 each way, of 100 rows
+    assert bars[2] == pytest.approx([-120, -120])  # the same in each row
+
+
+def test_a_row_that_cannot_be_trusted_is_marked(ax: Any) -> None:
+    assert left_out(-100.0, khat=np.inf).plot(ax) is ax
+    good, bad = (line.get_xydata() for line in ax.lines[:2])
+    assert len(good) == 99
+    assert bad.tolist() == [[7.0, 1.0]]
+    assert [text.get_text() for text in ax.texts] == ["7"]
