@@ -21,6 +21,7 @@ __all__ = ["Bounds"]
 
 Array: TypeAlias = NDArray[np.float64]
 _ROUNDING = 1e-9
+_NOISE = 1e-12  # of an end, against the largest of ends and draws
 _MOST_TOLD = 8  # values of a table that are told in words
 
 
@@ -167,7 +168,7 @@ class Bounds:
         Raises:
             DataError: ``prob`` is not between 0 and 1.
         """
-        columns = {"lower": self.lower, "upper": self.upper}
+        columns = dict(zip(("lower", "upper"), self._ends(), strict=True))
         if self.has_spread:
             low, high = self.interval(prob)
             tail = 100 * (1 - prob) / 2
@@ -194,9 +195,10 @@ class Bounds:
         if self.lower.size > _MOST_TOLD:
             return f"{self.query} was bounded at {self.lower.size} values, see summary()"
         outer = self.interval(prob) if self.has_spread else None
+        lower, upper = self._ends()
         parts = []
         for place, at in open_values(self.axes):
-            low, high = self.lower[place], self.upper[place]
+            low, high = lower[place], upper[place]
             is_point = high - low <= _ROUNDING * (1 + abs(high))
             told = f"{low:.4g}" if is_point else f"between {low:.4g} and {high:.4g}"
             if outer is not None:
@@ -206,6 +208,13 @@ class Bounds:
                 )
             parts.append(f"{told} at {at}" if at else told)
         return f"{self.query} is {'; '.join(parts)}"
+
+    def _ends(self) -> tuple[Array, Array]:
+        """The ends as they are told: 0 for what is 0 but for the rounding of a solver."""
+        told = [self.lower, self.upper, *(() if self.draws is None else (self.draws,))]
+        least = _NOISE * max(float(np.abs(values).max(initial=0.0)) for values in told)
+        lower, upper = (np.where(abs(e) <= least, 0.0, e) for e in (self.lower, self.upper))
+        return lower, upper
 
     def plot(self, ax: Any = None, *, prob: float = 0.95) -> Any:
         """Draw the bounds, one bar for each open value, with sampling error; returns the axes.

@@ -159,7 +159,7 @@ def why_no_span(problem: BoundProblem) -> str | None:
         if problem.outcome_range is None and natural_range(problem, name) is None:
             return (
                 f"{name} has no outcome_range, and its values do not say what it could have "
-                f"been; declare outcome_range=(smallest, largest) possible value of {name}"
+                f"been; declare outcome_range=(smallest, largest), the possible values of {name}"
             )
     return None
 

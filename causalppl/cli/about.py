@@ -9,6 +9,7 @@ from typing import Any
 
 from causalppl import __version__
 from causalppl.cli.reply import Reply
+from causalppl.exceptions import DataError
 
 __all__ = ["add_commands"]
 
@@ -26,7 +27,12 @@ _CORE = ("torch", "pyro-ppl", "numpy", "pandas", "scipy", "xarray", "networkx", 
 
 def add_commands(command: Callable[..., Any]) -> None:
     """Add ``demo``, ``doctor`` and ``datasets``."""
-    demo = command("demo", _demo, "fit a causal model to real data and ask it questions")
+    demo = command(
+        "demo",
+        _demo,
+        "fit a causal model to real data and ask it questions",
+        "causalppl demo --output pictures",
+    )
     demo.add_argument(
         "--output",
         type=Path,
@@ -35,15 +41,32 @@ def add_commands(command: Callable[..., Any]) -> None:
         help="folder for the pictures (default: demo-output)",
     )
     demo.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
-    command("doctor", _doctor, "show versions, devices and optional packages")
-    command("datasets", _datasets, "list the data sets that ship with the package")
+    command(
+        "doctor", _doctor, "show versions, devices and optional packages", "causalppl doctor --json"
+    )
+    command(
+        "datasets",
+        _datasets,
+        "list the data sets that ship with the package",
+        "causalppl datasets",
+    )
 
 
 def _demo(chosen: Namespace) -> Reply:
     from causalppl.demo import run_demo
 
+    _make_folder(chosen.output)
     say: Callable[[str], None] = (lambda line: None) if chosen.json else _say
     return Reply(run_demo(chosen.output, seed=chosen.seed, say=say))
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)  # before the work, which would be lost
+    except OSError as error:
+        raise DataError(
+            f"the folder {str(path)!r} cannot be made: {error.strerror}; give another"
+        ) from None
 
 
 def _doctor(chosen: Namespace) -> Reply:
@@ -59,7 +82,9 @@ def _doctor(chosen: Namespace) -> Reply:
     python, threads = platform.python_version(), torch.get_num_threads()
     lines = [f"causalppl {__version__} on Python {python}, {platform.platform()}"]
     lines += [f"  {name:<12} {version or 'not installed'}" for name, version in packages.items()]
-    lines += [f"device: {device} ({', '.join(gpus) or 'no GPU'}), {threads} threads"]
+    lines += [
+        f"device: {device} ({', '.join(gpus) or 'no GPU'}), {threads} thread{'s' * (threads != 1)}"
+    ]
     lines += [f"  {extra:<12} {_state(extra, found)}" for extra, found in extras.items()]
     found = {
         "causalppl": __version__,
@@ -74,10 +99,12 @@ def _doctor(chosen: Namespace) -> Reply:
 
 
 def _state(extra: str, versions: dict[str, str | None]) -> str:
+    present = [f"{package} {version}" for package, version in versions.items() if version]
     missing = [package for package, version in versions.items() if version is None]
+    told = [", ".join(present)] if present else []
     if missing:
-        return f'pip install "causalppl[{extra}]" brings {", ".join(missing)}'
-    return ", ".join(f"{package} {version}" for package, version in versions.items())
+        told.append(f'missing {", ".join(missing)}: pip install "causalppl[{extra}]"')
+    return "; ".join(told)
 
 
 def _datasets(chosen: Namespace) -> Reply:
@@ -88,7 +115,11 @@ def _datasets(chosen: Namespace) -> Reply:
         text = getattr(datasets, f"load_{name}").__doc__ or ""
         found.append({"name": name, "what": text.strip().splitlines()[0]})
     lines = [f"{entry['name']:<16} {entry['what']}" for entry in found]
-    lines += ["", "Load one with: from causalppl.data import load_nhefs; load_nhefs()"]
+    lines += [
+        "",
+        "In Python: from causalppl.data import load_nhefs; load_nhefs()",
+        "On the command line: datasets:nhefs in place of a file",
+    ]
     return Reply(found, "\n".join(lines))
 
 

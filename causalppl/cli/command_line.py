@@ -11,12 +11,20 @@ from typing import Any
 
 from causalppl import __version__
 from causalppl.cli import about, play, questions
-from causalppl.cli.reply import Reply
+from causalppl.cli.reply import NO, Reply, check_picture
+from causalppl.cli.wording import Parser, on_one_line, with_options
 from causalppl.exceptions import CausalPPLError
 
 __all__ = ["main"]
 
 _BAD_USE = 2
+_START = """\
+Start with:
+  causalppl identify "X -> Z -> Y; X <-> Y" "P(Y | do(X))"
+  causalppl demo
+  causalppl estimate --help
+
+Exit code: 0 answered, 1 answered no, 2 bad use."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,39 +51,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _warner(chosen)
+            if getattr(chosen, "plot", None) is not None:
+                check_picture(chosen.plot)  # before the work, which would be lost
             reply: Reply = chosen.run(chosen)
-        return _print(reply, as_json=chosen.json)
+        return _print(reply, chosen)
     except KeyboardInterrupt:
         return _fail("interrupted")
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except CausalPPLError as error:
-        return _fail(str(error))
+        return _fail(_worded(str(error), chosen))
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except Exception as error:  # of a program of the user's own, or one that nobody foresaw
         return _fail(f"{chosen.command} stopped with {type(error).__name__}: {error}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="causalppl",
         description="Causal modelling by probabilistic programming, on Pyro.",
-        epilog="Exit code: 0 answered, 1 answered no, 2 bad use.",
+        epilog=_START,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(
-        name: str, run: Callable[[argparse.Namespace], Reply], text: str, example: str = ""
+        name: str,
+        run: Callable[[argparse.Namespace], Reply],
+        text: str,
+        example: str,
+        codes: str = "0 answered, 2 bad use",
     ) -> argparse.ArgumentParser:
         added = commands.add_parser(
-            name, help=text, description=text, epilog=f"Example: {example}" if example else None
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=f"Example:\n  {example}\n\nExit code: {codes}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        added.add_argument("--json", action="store_true", help="print the answer as JSON")
-        added.set_defaults(run=run)
+        added.add_argument(
+            "--json", action="store_true", help="print the answer as JSON (errors stay one line)"
+        )
+        added.set_defaults(run=run, parser=added)
         return added
 
     questions.add_commands(command)
@@ -84,33 +105,32 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _print(reply: Reply, *, as_json: bool) -> int:
-    if as_json:
+def _print(reply: Reply, chosen: argparse.Namespace) -> int:
+    if chosen.json:
         print(json.dumps(reply.data, default=_plain, indent=2), flush=True)
     elif reply.text:
-        print(reply.text, flush=True)
+        is_no = reply.code == NO
+        print(_worded(reply.text, chosen) if is_no else reply.text, flush=True)
     return reply.code
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    print(f"causalppl: warning: {' '.join(str(message).split())}", file=sys.stderr)
+def _worded(message: str, chosen: argparse.Namespace) -> str:
+    """Name options in place of keywords; what the user wrote stays."""
+    written = (getattr(chosen, name, "") for name in ("query", "graph"))
+    return with_options(message, chosen.parser, " ".join(filter(None, written)))
+
+
+def _warner(chosen: argparse.Namespace) -> Callable[..., None]:
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        told = on_one_line(_worded(str(message), chosen))
+        print(f"causalppl: warning: {told}", file=sys.stderr)
+
+    return show
 
 
 def _fail(message: str) -> int:
-    print(f"causalppl: error: {_on_one_line(message)}", file=sys.stderr)
+    print(f"causalppl: error: {on_one_line(message)}", file=sys.stderr)
     return _BAD_USE
-
-
-def _on_one_line(message: str) -> str:
-    """Join the lines of a message; a caret under a text would lose its place, so say which."""
-    *lines, last = message.rstrip().split("\n")
-    if last.strip() == "^" and lines:
-        *lines, shown = lines
-        told = " ".join(lines)
-        indent = len(shown) - len(shown.lstrip())
-        where = "" if "column" in told else f" at column {len(last) - indent}"
-        last = f"in {shown.strip()!r}{where}"
-    return " ".join(" ".join([*lines, last]).split())
 
 
 def _plain(value: Any) -> Any:

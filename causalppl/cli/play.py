@@ -49,7 +49,9 @@ def add_commands(command: Callable[..., ArgumentParser]) -> None:
     run.add_argument("--steps", type=int, default=1000, help="steps or episodes (default: 1000)")
     run.add_argument("--runs", type=int, default=16, help="independent runs (default: 16)")
     run.add_argument("--natural-rows", type=int, default=0, help="rows seen before (default: 0)")
-    run.add_argument("--arms", help="which arms of a bandit: POMIS, MIS, all, joint or single")
+    run.add_argument(
+        "--arms", dest="which", help="which arms of a bandit: POMIS, MIS, all, joint or single"
+    )
     run.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     run.add_argument("--plot", type=Path, metavar="FILE", help="draw the regret to a file")
 
@@ -61,7 +63,7 @@ def _run(chosen: Namespace) -> Reply:
 
     name = chosen.env.removeprefix("causalppl/").removesuffix("-v0")
     try:
-        env = make_env(name, **({} if chosen.arms is None else {"arms": chosen.arms}))
+        env = make_env(name, **({} if chosen.which is None else {"arms": chosen.which}))
     except TypeError:
         raise DataError(
             f"{name} is no bandit, so that --arms has no meaning; leave it out"

@@ -2,6 +2,7 @@
 
 import glob
 import importlib
+import itertools
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causalppl.data.column import listed
+from causalppl.data.csv_options import csv_options
 from causalppl.data.reading import checked_names
 from causalppl.exceptions import DataError, MissingExtraError
 
@@ -108,11 +110,12 @@ def opened(
             read = getattr(connection, f"read_{reader}")
             try:
                 parts = {str(file): column_types(read(str(file))) for file in files}
+                options = csv_options(read, parts) if reader == "csv" else {}
+                parts = {file: _with_words(types, options) for file, types in parts.items()}
                 _check_alike(parts, needed)
-                yield read(list(parts), union_by_name=len(parts) > 1)
+                yield read(list(parts), union_by_name=len(parts) > 1, **options)
             except duckdb.Error as error:
-                first = str(error).strip().splitlines()[0]
-                raise DataError(f"DuckDB cannot read {files[0]} or its like: {first}") from error
+                raise DataError(_why_unreadable(files, str(error))) from error
 
 
 def read_rows(source: Any, columns: Sequence[str] | None = None) -> "pd.DataFrame":
@@ -191,6 +194,28 @@ def _reader(files: Sequence[Path]) -> str:
     if len(readers) > 1 or "" in readers:
         raise DataError(f"the files are of the kinds {listed(sorted(kinds))}; expected {_KINDS}")
     return readers.pop()
+
+
+def _why_unreadable(files: Sequence[Path], message: str) -> str:
+    """What DuckDB says before it proposes options that are its own."""
+    named = re.search(r"^\s*file = (.+)$", message, re.MULTILINE)
+    file = named[1].strip() if named else f"{files[0]}{' or its like' * (len(files) > 1)}"
+    if "not utf-8" in message:
+        return f"{file} is not in UTF-8; expected text in UTF-8, save it so"
+    told = " ".join(itertools.takewhile(_is_finding, message.strip().splitlines()))
+    return f"DuckDB cannot read {file}: {told}"
+
+
+def _is_finding(line: str) -> bool:
+    return bool(line.strip()) and not line.lower().startswith(("possible", "the search space"))
+
+
+def _with_words(types: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, str]:
+    """Truth values are words where any file has other ones."""
+    words = options.get("dtype", {})
+    return {
+        name: words.get(name, kind) if kind == "boolean" else kind for name, kind in types.items()
+    }
 
 
 def _check_alike(parts: Mapping[str, Mapping[str, str]], needed: Sequence[str] | None) -> None:

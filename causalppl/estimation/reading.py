@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -117,7 +118,12 @@ class Reader:
         asked = _joined(names, weight) if isinstance(weight, str) else names
         table = Table.from_any(source, asked, dtype=torch.float64)
         if not table.num_rows:
-            raise DataError(f"the data of {said(key)} have no rows; expected at least one")
+            where = (
+                f"{source} has"
+                if isinstance(source, str | PathLike)
+                else f"the data of {said(key)} have"
+            )
+            raise DataError(f"{where} no rows; expected at least one")
         sampling = self.are_sampling
         weights = (
             None if weight is None else read_weights(table, weight, source, are_sampling=sampling)

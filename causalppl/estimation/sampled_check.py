@@ -1,5 +1,7 @@
 """A formula estimated from a program's units, against the program's units under ``do``."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ from causalppl.identification import Estimand
 from causalppl.inference import infer
 from causalppl.programs import SCM
 from causalppl.queries import Contrast, Event, Query, parse_query
-from causalppl.queries.open_values import label_open_values
+from causalppl.queries.open_values import Open, fill_open_values, label_open_values
 from causalppl.queries.terms import HOLDS
 
 __all__ = ["check_by_samples"]
@@ -52,10 +54,10 @@ def check_by_samples(
     asked = estimand.query if query is None else query
     asked = parse_query(asked) if isinstance(asked, str) else asked
     parts = parts_of(asked, scm)
-    if opened := sorted(label_open_values(part for _, part in parts).values()):
+    if labels := label_open_values(part for _, part in parts):
         raise QueryError(
-            f"{asked} leaves {', '.join(opened)} open; a program with infinitely many values is "
-            "checked at given values: give them"
+            f"{asked} leaves {', '.join(sorted(labels.values()))} open; a program with infinitely "
+            f"many values is checked at given values, as in {_closed(scm, parts[0][1], labels)}"
         )
     data = _named(scm, scm.sample(num_samples, seed=seed))
     found = estimate(estimand, data, method=estimator, seed=seed, progress=False)
@@ -65,6 +67,15 @@ def check_by_samples(
     return Verification(
         asked, estimand, {}, found.values, np.array(truth.value), allowed, false_alarm
     )
+
+
+def _closed(scm: SCM, query: Query, labels: Mapping[Open, str]) -> Query:
+    """The query with a 1 for what it leaves open; of a continuous outcome, the mean."""
+    filled = fill_open_values(query, labels, dict.fromkeys(labels.values(), 1))
+    (outcome, *others) = filled.outcomes
+    if not others and not scm.structure.sites[outcome.name].is_discrete:
+        filled = replace(filled, kind="E", outcomes=(replace(outcome, value=None),))
+    return filled if filled.rung == 3 else filled.interventional()
 
 
 def _answer(scm: SCM, parts: tuple[tuple[float, Query], ...], num_samples: int, seed: int) -> _Mean:

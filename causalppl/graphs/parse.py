@@ -146,7 +146,10 @@ class _Reader:
             hint = "write several nodes in braces, as in {A, B} -> C"
             raise syntax_error(self.text, token.at, "','", hint)
         if token.kind != "end":
-            hint = "expected an arrow (->, <-, <->), ';' or a line break"
+            hint = (
+                "expected an arrow (->, <-, <->), ';' or a line break; "
+                'write "..." around a name with spaces'
+            )
             raise syntax_error(self.text, token.at, _shown(token), hint)
 
     def _peek(self) -> _Token:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from causalppl.exceptions import QueryError
+from causalppl.inference.by_name import ByName
 from causalppl.inference.laws import Law
 from causalppl.inference.posterior_draws import (
     checked_draws,
@@ -165,11 +166,11 @@ probability 95 %, computed exactly by Gaussian, taking the program as given.
 
     def mean(self) -> dict[str, Number]:
         """Posterior mean of each variable."""
-        return {name: _number(self.law(name).mean()) for name in self.variables}
+        return ByName({name: _number(self.law(name).mean()) for name in self.variables})
 
     def sd(self) -> dict[str, Number]:
         """Posterior standard deviation of each variable."""
-        return {name: _number(self.law(name).sd()) for name in self.variables}
+        return ByName({name: _number(self.law(name).sd()) for name in self.variables})
 
     def quantile(self, q: float) -> dict[str, Number]:
         """Posterior quantile of each variable, ``q`` in [0, 1].
@@ -177,7 +178,7 @@ probability 95 %, computed exactly by Gaussian, taking the program as given.
         Raises:
             DataError: ``q`` is not from 0 to 1.
         """
-        return {name: _number(self.law(name).quantile(q)) for name in self.variables}
+        return ByName({name: _number(self.law(name).quantile(q)) for name in self.variables})
 
     def interval(self, prob: float = 0.95) -> dict[str, tuple[Number, Number]]:
         """Equal-tailed interval of each variable, with probability ``prob`` (0 to 1) inside.
@@ -187,7 +188,7 @@ probability 95 %, computed exactly by Gaussian, taking the program as given.
         """
         low, high = tails(prob)
         lower, upper = self.quantile(low), self.quantile(high)
-        return {name: (lower[name], upper[name]) for name in self.variables}
+        return ByName({name: (lower[name], upper[name]) for name in self.variables})
 
     def probability(self, name: str, value: Any) -> Number:
         """Posterior probability that a discrete variable has a value (or a category's label).

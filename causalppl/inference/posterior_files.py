@@ -9,6 +9,7 @@
 import json
 from collections.abc import Callable, Mapping
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
@@ -47,6 +48,11 @@ def read_posterior(build: Callable[..., T], path: "str | PathLike[str]") -> T:
     """Read a file and build the posterior from its fields; see `Posterior.load`."""
     import xarray as xr
 
+    if not Path(path).exists():
+        raise DataError(
+            f"there is no file {str(path)!r}; expected a file written by Posterior.save; check the "
+            "path"
+        )
     try:
         dataset = xr.load_dataset(path, engine="h5netcdf")
         header = json.loads(dataset.attrs["posterior"])

@@ -420,6 +420,17 @@ class SCM:
         other.fit_record = self.fit_record
         return other
 
+    if not TYPE_CHECKING:  # type checkers are to see that there is no such attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what to write in place of ``scm.do(X=1)``; called for what is not there."""
+            if name == "do":
+                raise AttributeError(
+                    "an SCM has no 'do'; expected scm.intervened({'X': 1}), the model under do, or "
+                    "infer(scm, 'P(Y | do(X=1))'), an answer; do(program, {'X': 1}) takes a program"
+                )
+            return object.__getattribute__(self, name)
+
     def __repr__(self) -> str:
         draws = max((len(value) for value in self.parameters.values()), default=0)
         fitted = f", {draws} posterior draws" if draws else ""

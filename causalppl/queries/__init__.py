@@ -17,9 +17,9 @@ text                                   meaning
 
 Grammar. Names hold letters, digits, ``_`` and ``.``; a subscript starts at ``_{``, so that ``Y_1``
 and ``wt82_71`` are plain names. Values are numbers, ``True``, ``False``, bare words (categories)
-or quoted strings. A variable without a value is symbolic: the answer is a function of it. Spaces
-are free. Subscripts, ``do(...)`` and the given part are sets, kept sorted; outcomes keep their
-order.
+or quoted strings. Brackets may be round or square: ``E(Y)`` is ``E[Y]``. A variable without a
+value is symbolic: the answer is a function of it. Spaces are free. Subscripts, ``do(...)`` and the
+given part are sets, kept sorted; outcomes keep their order.
 
 ==============  ==================================================  ==============================
 name            what it does                                        paper

@@ -267,7 +267,7 @@ def check_kind(kind: str) -> None:
     """Refuse a kind that is not in the table of `Contrast`."""
     kinds = get_args(ContrastKind)
     if kind not in kinds:
-        close = difflib.get_close_matches(str(kind).upper(), kinds, n=1)
+        close = difflib.get_close_matches(str(kind).upper(), ("P", "E", *kinds), n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise MisuseError(f"no contrast is named {kind!r}; expected P, E, {', '.join(kinds)}{hint}")
 

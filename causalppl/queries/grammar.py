@@ -222,6 +222,8 @@ class Parser:
 
     def _name(self, what: str) -> str:
         found = NAME.match(self.text, self.skip_spaces())
+        if found is None and _STRING.match(self.text, self.position):
+            self._fail(f"expected {what}, which has no quotes, only letters, digits, _ and .")
         if found is None:
             self._fail(f"expected {what}")
         name, self.position = found.group(), found.end()
