@@ -192,7 +192,23 @@ def test_a_folder_that_cannot_be_made_is_named(capsys, folder):
     assert "Errno" not in told
 
 
+def test_no_name_of_data_is_not_the_present_folder(capsys, frame, folder):
+    frame.to_parquet("rows.parquet")
+    assert "no data are named" in refused(capsys, "estimate", "", ATE, "--graph", BACK_DOOR)
+
+
 # Queries and programs.
+
+
+@pytest.mark.parametrize("text", ["dag { X -> Y }", "digraph { X -> Y; }", "X -> Y"])
+def test_a_diagram_may_be_written_in_three_languages(capsys, text):
+    assert answered(capsys, "identify", text, "P(Y | do(X))")["formula"] == "P(Y | X)"
+
+
+def test_an_effect_that_the_diagram_excludes_is_0_and_asks_for_no_data(capsys, folder):
+    found = answered(capsys, "bound", "rows.csv", ATE, "--graph", "Z -> X; Z -> Y")
+    assert found["values"][0]["upper"] == 0
+    assert not any("not given" in note for note in found["notes"])
 
 
 def test_names_with_spaces_are_refused_with_what_to_do(capsys):

@@ -343,7 +343,7 @@ class _Case:
         weights = {k: w for k, w in (self.given["weights"] or {}).items() if k in used}
         return estimate(
             estimand,
-            self.given["data"] if OBSERVED in used else None,
+            self.given["data"] if OBSERVED in used or not used else None,
             sources={k: each for k, each in self.given["sources"].items() if k in used},
             weights=weights or None,
             sampling_weights=self.given["sampling_weights"] and bool(weights),

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import tempfile
 from collections.abc import Callable
@@ -32,12 +33,13 @@ ESTIMATORS = (
 )
 GRAPH = "a diagram such as 'Z -> X -> Y; X <-> Y', or a file in DOT (.dot, .gv) or of dagitty"
 _VARIOUS, _NAMED = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+_LANGUAGE = re.compile(r"\s*(?:strict\s+)?(dag|digraph)\b[^{}<>;-]*\{")
 _KINDS = {b"PAR1": "parquet", b"\x1f\x8b": "csv.gz"}  # first bytes of what is no plain text
 
 
 def read_graph(text: str) -> "ADMG":
     """Read a diagram, or the file that holds one."""
-    from causalppl.graphs import ADMG, from_dagitty, from_dot
+    from causalppl.graphs import from_dot
 
     if not text.strip():
         raise GraphError(f"the diagram is empty; expected {GRAPH}")
@@ -49,10 +51,18 @@ def read_graph(text: str) -> "ADMG":
             written = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
             raise GraphError(f"{text!r} is no text; expected {GRAPH}") from None
-        if path.suffix in (".dot", ".gv"):
-            return from_dot(written)
-        return from_dagitty(written) if "dag" in written[:20] else ADMG.parse(written)
-    return ADMG.parse(text)
+        return from_dot(written) if path.suffix in (".dot", ".gv") else _parsed(written)
+    return _parsed(text)
+
+
+def _parsed(written: str) -> "ADMG":
+    """Read a diagram in the language in which it begins."""
+    from causalppl.graphs import ADMG, from_dagitty, from_dot
+
+    language = _LANGUAGE.match(written)
+    if language is None:
+        return ADMG.parse(written)
+    return from_dagitty(written) if language[1] == "dag" else from_dot(written)
 
 
 def read_data(text: str) -> Any:
@@ -63,6 +73,8 @@ def read_data(text: str) -> Any:
     """
     from causalppl.data import datasets
 
+    if not text.strip():
+        raise DataError("no data are named; expected a file, - or datasets:NAME")
     if text == "-":
         return _standard_input()
     where, _, name = text.partition(":")

@@ -133,3 +133,34 @@ def test_files_are_found_in_order(tmp_path):
     assert [path.stem for path in find_files(tmp_path)] == ["a", "b"]
     assert [path.stem for path in find_files(tmp_path / "*.parquet")] == ["a", "b"]
     assert find_files(tmp_path / "a.parquet") == [tmp_path / "a.parquet"]
+
+
+@pytest.mark.parametrize("text", ["a,flag\n1,{0}\n0,{1}\n1,{0}\n", ",a,flag\n0,1,{0}\n1,0,{1}\n"])
+@pytest.mark.parametrize("words", [("yes", "no"), ("t", "f"), ("true", "FALSE"), ("Y", "N")])
+def test_text_is_read_as_in_memory(tmp_path, text, words):
+    """Words are no truth values, but for true and false; a header may lack a name."""
+    path = tmp_path / "rows.csv"
+    path.write_text(text.format(*words))
+    same(Table.from_any(path, ["a", "flag"]), Table.from_any(pd.read_csv(path), ["a", "flag"]))
+    twice = Table.from_any([path, path], ["a", "flag"])
+    same(twice, Table.from_any(pd.concat([pd.read_csv(path)] * 2), ["a", "flag"]))
+    assert counts(path, ["a", "flag"]).num_rows == len(pd.read_csv(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty; expected a line of names"),
+        (b"\n\n", "is empty; expected a line of names"),
+        ("größe\n1\n".encode("latin-1"), "is not in UTF-8"),
+        (b"x,y\n0,1\n1\n1,1,3\n", "DuckDB cannot read .*rows.csv"),
+    ],
+    ids=["empty", "blank", "latin", "ragged"],
+)
+def test_text_that_cannot_be_read_says_why(tmp_path, content, message):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as error:
+        Table.from_any(path)
+    assert "Possible" not in str(error.value)  # options of DuckDB that are not ours
+    assert "\n" not in str(error.value)

@@ -181,7 +181,7 @@ def test_what_files_lack_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no column 'Y'.*did you mean 'Yy'"):
         cp.estimate(EFFECT, tmp_path)
     written(data.iloc[:0], tmp_path)
-    with pytest.raises(DataError, match="have no rows"):
+    with pytest.raises(DataError, match="has no rows"):
         cp.estimate(EFFECT, tmp_path)
     written(data.assign(Z=None), tmp_path)
     with pytest.raises(DataError, match="all 60 have a missing value"):

@@ -567,6 +567,25 @@ def test_files_of_other_kinds_are_refused(tmp_path):
         Posterior.load(later)
 
 
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"there is no file .*missing\.nc'"):
+        Posterior.load(tmp_path / "missing.nc")
+
+
+def test_an_unknown_name_in_a_summary_is_answered_with_those_that_are_there():
+    posterior = Posterior.from_draws({"outcome": np.zeros((1, 4))}, engine="hand")
+    for numbers in (
+        posterior.mean(),
+        posterior.sd(),
+        posterior.quantile(0.5),
+        posterior.interval(),
+    ):
+        with pytest.raises(KeyError, match="the posterior has outcome; did you mean 'outcome'"):
+            numbers["outcom"]
+        assert numbers.get("outcom") is None
+        assert list(pickle.loads(pickle.dumps(numbers))) == ["outcome"]
+
+
 def test_a_posterior_can_be_pickled_to_workers():
     before = full()
     after = pickle.loads(pickle.dumps(before))

@@ -1,3 +1,5 @@
+import copy
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -148,3 +150,14 @@ def test_do_on_a_deterministic_site():
         return pyro.deterministic("V", w + 1)
 
     assert float(do(with_deterministic, {"W": 3.0})()) == 4.0
+
+
+def test_a_model_that_is_asked_for_do_says_what_to_write():
+    scm = SCM(program)
+    with pytest.raises(AttributeError, match=r"scm.intervened\(\{'X': 1\}\)"):
+        scm.do(X=1)
+    assert not hasattr(scm, "do")
+    with pytest.raises(AttributeError, match="no attribute 'grap'") as error:
+        _ = scm.grap
+    assert error.value.name == "grap"  # by which Python suggests the nearest name
+    assert copy.copy(scm).graph == scm.graph
