@@ -139,12 +139,14 @@ def test_files_are_found_in_order(tmp_path):
 @pytest.mark.parametrize("words", [("yes", "no"), ("t", "f"), ("true", "FALSE"), ("Y", "N")])
 def test_text_is_read_as_in_memory(tmp_path, text, words):
     """Words are no truth values, but for true and false; a header may lack a name."""
-    path = tmp_path / "rows.csv"
-    path.write_text(text.format(*words))
-    same(Table.from_any(path, ["a", "flag"]), Table.from_any(pd.read_csv(path), ["a", "flag"]))
-    twice = Table.from_any([path, path], ["a", "flag"])
-    same(twice, Table.from_any(pd.concat([pd.read_csv(path)] * 2), ["a", "flag"]))
-    assert counts(path, ["a", "flag"]).num_rows == len(pd.read_csv(path))
+    path, more = tmp_path / "rows.csv", tmp_path / "more.csv"
+    for each in (path, more):
+        each.write_text(text.format(*words))
+    memory = pd.read_csv(path)
+    for stored, held in ((path, memory), ([path, more], pd.concat([memory, memory]))):
+        read, expected = (Table.from_any(each, ["a", "flag"]) for each in (stored, held))
+        pd.testing.assert_frame_equal(read.to_pandas(), expected.to_pandas())
+    assert counts(path, ["a", "flag"]).num_rows == len(memory)
 
 
 @pytest.mark.parametrize(
