@@ -43,7 +43,8 @@ def with_options(message: str, parser: argparse.ArgumentParser, given: str) -> s
 
     Example:
         >>> parser = Parser()
-        >>> _ = parser.add_argument("--range", dest="outcome_range", metavar=("LOW", "HIGH"))
+        >>> ends = {"nargs": 2, "metavar": ("LOW", "HIGH")}
+        >>> _ = parser.add_argument("--range", dest="outcome_range", **ends)
         >>> with_options("declare outcome_range=(smallest, largest)", parser, "ATE(X -> Y)")
         'declare --range LOW HIGH'
     """
