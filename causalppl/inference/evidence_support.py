@@ -10,12 +10,15 @@ import torch
 from torch.distributions import constraints
 
 from causalppl.exceptions import ImpossibleEvidenceError
+from causalppl.programs.interventions import Interventions
+from causalppl.programs.scm import SCM
 from causalppl.programs.slicing import slice_batch
 from causalppl.programs.structure import Site
 from causalppl.programs.targets import num_codes
 from causalppl.programs.wrappers import unwrap
+from causalppl.shapes import broadcast_shapes
 
-__all__ = ["check_support"]
+__all__ = ["beyond_support", "check_support"]
 
 
 def check_support(
@@ -46,6 +49,30 @@ def check_support(
             f"support of its {site.family} law, so it has probability zero; expected "
             f"{_in_words(support)}, check the value"
         )
+
+
+def beyond_support(scm: SCM, interventions: Interventions) -> tuple[str, ...]:
+    """Say which interventions set a site to what its own law rules out, as far as can be told.
+
+    Such a question has an answer, since mechanisms are functions, but a binary cause that is set
+    to 2 is more often a slip.
+    """
+    notes = []
+    for name, value in interventions.items():
+        site, law = scm.structure.sites.get(name), scm.laws.get(name)
+        is_plain = isinstance(value, int | float | torch.Tensor)
+        if site is None or law is None or len(site.plates) != 1 or not is_plain:
+            continue
+        support = _known_support(site, law)
+        entries = torch.as_tensor(value)
+        entries = entries.expand(broadcast_shapes(entries.shape, site.event_shape))
+        if support is not None and not bool(support.check(entries).all()):
+            told = f"{value:g}" if isinstance(value, int | float) else "some values"
+            notes.append(
+                f"{name} is set to {told}, which its own {site.family} law rules out (it allows "
+                f"{_in_words(support)}): the answer takes the mechanisms at their word there"
+            )
+    return tuple(notes)
 
 
 def _known_support(site: Site, law: Any) -> Any:

@@ -150,7 +150,7 @@ def infer(
     engines = tuple(dict.fromkeys(name for _, name, _ in parts))
     merged: Answer = merge_patterns([(u, a) for u, _, a in parts], read.num_units, question.events)
     slow = (_ONE_BY_ONE,) if question.scm.runs_one_by_one else ()
-    saying = (*notes, *updated.notes, *read.notes, *merged.notes, *slow)
+    saying = (*question.notes, *notes, *updated.notes, *read.notes, *merged.notes, *slow)
     diagnostics = {**merged.diagnostics, **updated.diagnostics}
     merged = replace(merged, notes=tuple(map(question.readable, saying)), diagnostics=diagnostics)
     return assemble(

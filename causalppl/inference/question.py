@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 
 from causalppl.exceptions import QueryError
 from causalppl.inference.engine import Condition
+from causalppl.inference.evidence_support import beyond_support
 from causalppl.programs.interventions import Interventions, World, on_units, policy_arguments
 from causalppl.programs.scm import SCM
 from causalppl.programs.world_specs import check_sites, check_worlds
@@ -33,6 +34,7 @@ class Question:
         text: The query as text.
         is_counterfactual: The answer joins several worlds, so that it rests on the couplings.
         subscripts: World name to what it sets, as text (``"X=0"``).
+        notes: What the reader must know of the question itself.
     """
 
     scm: SCM
@@ -45,6 +47,7 @@ class Question:
     text: str = ""
     is_counterfactual: bool = True
     subscripts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -113,6 +116,7 @@ def read_question(
     parsed = parse_query(query)  # type: ignore[arg-type]
     signed = _expanded(scm, parsed)
     _check_names(scm, parsed)
+    _check_values(scm, parsed)
     compiler = _Compiler(scm)
     if not has_unit_evidence:
         signed = compiler.collapse(signed)
@@ -132,8 +136,14 @@ def _from_keys(scm: SCM, keys: Sequence[str], worlds: Mapping[str, Interventions
     encoded = {world: _as_interventions(scm, changes) for world, changes in worlds.items()}
     check_worlds(encoded)
     check_sites(scm.structure, encoded)
+    notes = [note for changes in encoded.values() for note in beyond_support(scm, changes)]
     return Question(
-        scm, encoded, {}, variables={key: key for key in keys}, text=f"P({', '.join(keys)})"
+        scm,
+        encoded,
+        {},
+        variables={key: key for key in keys},
+        text=f"P({', '.join(keys)})",
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 
@@ -202,6 +212,22 @@ def _check_names(scm: SCM, query: Query | Contrast) -> None:
             )
 
 
+def _check_values(scm: SCM, query: Query | Contrast) -> None:
+    """Refuse a contrast of codes where the values have names: which is 1 is the alphabet's choice.
+
+    `estimate` refuses it as well: there is no 1 in such a column.
+    """
+    if not isinstance(query, Contrast) or query.treatment not in scm.categories:
+        return
+    if any(not isinstance(value, str) for value in (query.treated, query.control)):
+        names = scm.categories[query.treatment]
+        named = replace(query, treated=names[-1], control=names[0])
+        raise QueryError(
+            f"{query} compares codes, but {query.treatment!r} has the categories "
+            f"{', '.join(map(repr, names))}; name the two, as in {named}"
+        )
+
+
 class _Compiler:
     """Turn terms into keys, and the interventions they need into worlds."""
 
@@ -210,6 +236,7 @@ class _Compiler:
         self._names: dict[tuple[Intervention, ...], str] = {(): ""}
         self.worlds: dict[str, Interventions] = dict(worlds or {})
         self.subscripts: dict[str, str] = {}
+        self.notes: dict[str, None] = {}
 
     def collapse(self, signed: tuple[tuple[float, Query], ...]) -> tuple[tuple[float, Query], ...]:
         """Where all terms live in one world, make that world the factual one."""
@@ -261,7 +288,13 @@ class _Compiler:
                 for event in first.outcomes
             }
         return Question(
-            self._scm, self.worlds, evidence, text=str(source), subscripts=self.subscripts, **fields
+            self._scm,
+            self.worlds,
+            evidence,
+            text=str(source),
+            subscripts=self.subscripts,
+            notes=tuple(self.notes),
+            **fields,
         )
 
     def _check_averaged(
@@ -320,7 +353,9 @@ class _Compiler:
                 values[intervention.name] = World(self._world(intervention.value.interventions))
             else:
                 values[intervention.name] = intervention.value
-        return self._scm.encode(values)
+        encoded = self._scm.encode(values)
+        self.notes |= dict.fromkeys(beyond_support(self._scm, encoded))
+        return encoded
 
 
 def _bare(events: tuple[Event, ...]) -> tuple[Event, ...]:

@@ -27,6 +27,7 @@ from causalppl.programs.structure import (
     units_program,
     whole_units,
 )
+from causalppl.programs.targets import num_codes
 from causalppl.seeding import forked_rng
 from causalppl.typing import Program, Values
 
@@ -110,6 +111,7 @@ class SCM:
         self._known(self.couplings, "couplings")
         named = categories or {}
         self.categories = {name: tuple(named[name]) for name in self._known(named, "categories")}
+        self._check_category_counts()
         self._can_broadcast: dict[Any, bool] = {}
         if check:
             check_by_perturbation(self.program, self.structure, self.couplings)
@@ -388,6 +390,15 @@ class SCM:
         if value not in known:
             raise DataError(f"{value!r} is not a category of {name!r}; it has {', '.join(known)}")
         return known.index(value)
+
+    def _check_category_counts(self) -> None:
+        for name, names in self.categories.items():
+            codes = num_codes(self.laws[name]) if name in self.laws else None
+            if codes not in (None, len(names)):
+                raise ProgramError(
+                    f"categories names {len(names)} of {name!r} ({', '.join(map(str, names))}), "
+                    f"which has {codes}; name all of them, in the order of the codes 0, 1, ..."
+                )
 
     def _known(self, names: Any, argument: str) -> tuple[str, ...]:
         if isinstance(names, str):

@@ -442,3 +442,24 @@ def test_a_probability_of_what_some_units_show_and_others_miss():
     seen = {"X": torch.tensor([0.0, 1.0, 1.0]), "Z": torch.tensor([1.0, float("nan"), 0.0])}
     found = cp.infer(program, "P(Z=1)", evidence=seen, seed=0).mean()["Z=1"]
     assert torch.as_tensor(found).tolist() == pytest.approx([1.0, 0.7, 0.0], abs=1e-6)
+
+
+def arms():
+    x = pyro.sample("X", dist.Bernoulli(0.5))
+    pyro.sample("Y", dist.Normal(2.0 * x, 1.0))
+
+
+def test_a_contrast_of_codes_is_refused_where_the_values_have_names():
+    scm = cp.SCM(arms, categories={"X": ["drug", "placebo"]})
+    with pytest.raises(QueryError, match=r"name the two, as in ATE\(X: placebo vs drug -> Y\)"):
+        cp.infer(scm, "ATE(X -> Y)", seed=0)
+    found = cp.infer(scm, "ATE(X: drug vs placebo -> Y)", seed=0)
+    assert found.mean()["ATE"] == pytest.approx(-2.0, abs=0.05)
+
+
+def test_an_intervention_that_its_law_rules_out_is_told():
+    for query in ("E[Y | do(X=2)]", "E[Y_{X=2}]", "ATE(X: 2 vs 0 -> Y)"):
+        assert any("X is set to 2" in note for note in cp.infer(cp.SCM(arms), query, seed=0).notes)
+    assert not any("is set to" in note for note in cp.infer(cp.SCM(arms), "E[Y | do(X=1)]").notes)
+    named = cp.infer(cp.SCM(arms), ["Y@a"], worlds={"a": {"X": torch.tensor(0.5)}}, seed=0)
+    assert any("X is set to" in note for note in named.notes)

@@ -370,3 +370,12 @@ def test_parameter_draws_of_the_wrong_shape_or_support_are_named(draws, message)
 
     with pytest.raises(DataError, match=message):
         SCM(program).with_parameters(draws)
+
+
+def test_every_category_of_a_site_has_to_be_named():
+    def program():
+        pyro.sample("T", dist.Categorical(torch.ones(3) / 3))
+
+    with pytest.raises(ProgramError, match=r"names 2 of 'T' \(low, high\), which has 3"):
+        SCM(program, categories={"T": ["low", "high"]})
+    SCM(program, categories={"T": ["low", "middle", "high"]})
