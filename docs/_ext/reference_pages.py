@@ -79,7 +79,10 @@ def directive(module: str, name: str, thing: Any) -> list[str]:
     if inspect.isclass(thing) and issubclass(thing, BaseException):
         return [f".. autoexception:: {module}.{name}", "   :show-inheritance:", ""]
     if inspect.isclass(thing):
-        return [f".. autoclass:: {module}.{name}", "   :members:", "   :show-inheritance:", ""]
+        # Python would call the fields of a named tuple "Alias for field number 0"
+        told = [f"   :exclude-members: {', '.join(thing._fields)}"] * hasattr(thing, "_fields")
+        options = ["   :members:", *told, "   :show-inheritance:", ""]
+        return [f".. autoclass:: {module}.{name}", *options]
     if inspect.isroutine(thing):
         return [f".. autofunction:: {module}.{name}", ""]
     # a type alias or a constant: autodoc would show the docstring of its type
