@@ -349,9 +349,11 @@ def takes_number(program: Program) -> bool:
 
 
 def _required(program: Program) -> list[inspect.Parameter]:
+    # a module is called with what its forward takes; its own signature is (*args, **kwargs)
+    called = program.forward if isinstance(program, torch.nn.Module) else program
     return [
         p
-        for p in inspect.signature(program).parameters.values()
+        for p in inspect.signature(called).parameters.values()
         if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
 
