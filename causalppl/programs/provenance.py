@@ -9,6 +9,7 @@ here it is an error that names the site and the line.
 import os
 import sys
 from collections.abc import Iterable
+from traceback import walk_tb
 from typing import Any
 
 import pyro
@@ -112,6 +113,20 @@ def user_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else "unknown line"
 
 
+def failing_line(error: BaseException) -> str:
+    """Return ``file:line`` of the innermost statement of the user's program that raised."""
+    lines = [
+        f"{frame.f_code.co_filename}:{line}"
+        for frame, line in walk_tb(error.__traceback__)
+        if _is_users(frame.f_code.co_filename)
+    ]
+    return lines[-1] if lines else "unknown line"
+
+
+def _is_users(file: str) -> bool:
+    return not file.startswith((*_LIBRARIES, _OWN)) and not file.endswith("contextlib.py")
+
+
 def _refuse_escape(name: str, sites: Names, args: tuple[Any, ...]) -> None:
     caller = _calling_file()
     # argument checks inside torch, Pyro and the handlers here lose nothing
@@ -143,8 +158,7 @@ def _calling_file() -> str:
 def _user_frame() -> Any:
     frame: Any = sys._getframe(1)
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith((*_LIBRARIES, _OWN)) and not file.endswith("contextlib.py"):
+        if _is_users(frame.f_code.co_filename):
             return frame
         frame = frame.f_back
     return None

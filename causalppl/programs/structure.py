@@ -16,6 +16,7 @@ from pyro.poutine.util import site_is_subsample
 
 from causalppl.exceptions import CausalPPLError, ProgramError
 from causalppl.programs.provenance import ProvenanceMode, user_line
+from causalppl.programs.shape_errors import failed_reading
 from causalppl.programs.wrappers import is_wrapper, masks_of, unwrap
 from causalppl.seeding import forked_rng
 from causalppl.typing import Program
@@ -163,9 +164,7 @@ def read_structure(program: Program, *args: Any, **kwargs: Any) -> Structure:
         except CausalPPLError:
             raise
         except Exception as error:
-            raise ProgramError(
-                f"the program failed while its structure was read: {type(error).__name__}: {error}"
-            ) from error
+            raise reader.failed(error) from error
     return reader.structure()
 
 
@@ -178,11 +177,14 @@ class _StructureReader(Messenger):
         self._sites: dict[str, dict[str, Any]] = {}
         self._learnable: list[str] = []
         self._nesting = 0
-        self._units_dim: int | None = None
+        self._dims: dict[str, int] = {}
         self._subsamples = False
 
+    def failed(self, error: Exception) -> ProgramError:
+        return failed_reading(error, TRACE_UNITS, self._dims, self._sites)
+
     def structure(self) -> Structure:
-        has_units = self._units_dim is not None
+        units_dim = self._dims.get(UNITS)
         order = list(self._sites)
         sites: dict[str, Site] = {}
         for name, found in self._sites.items():
@@ -190,15 +192,13 @@ class _StructureReader(Messenger):
             # a function of discrete values takes discrete values, whatever its dtype
             inherits = found["kind"] == "deterministic" and len(parents) > 0
             changes = {
-                "is_unit": found["is_unit"] or not has_units,
+                "is_unit": found["is_unit"] or units_dim is None,
                 "parents": parents,
                 "is_discrete": found["is_discrete"]
                 or (inherits and all(sites[p].is_discrete for p in parents)),
             }
             sites[name] = Site(**{**found, **changes})
-        return Structure(
-            sites, self._nesting, self._units_dim, tuple(self._learnable), self._subsamples
-        )
+        return Structure(sites, self._nesting, units_dim, tuple(self._learnable), self._subsamples)
 
     def _pyro_post_param(self, msg: Any) -> None:
         self._learnable.append(msg["name"])
@@ -227,9 +227,7 @@ class _StructureReader(Messenger):
         _check_generative(name, msg, base, masks)
         frames = [f for f in msg["cond_indep_stack"] if f.vectorized]
         self._nesting = max([self._nesting, *(-f.dim for f in frames)])
-        for frame in frames:
-            if frame.name == UNITS:
-                self._units_dim = frame.dim
+        self._dims.update({f.name: f.dim for f in frames})
         self._sites[name] = {
             "name": name,
             "kind": "deterministic" if is_delta(fn) else "sample",
