@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LARGEST_EXACT = 2**53  # integers up to here are exact in float64
+_VECTORS = (list, tuple, np.ndarray, Tensor)
 _MOST_LEVELS = 1_000  # different numbers of a column that are levels rather than measurements
 
 
@@ -30,6 +31,7 @@ def as_mapping(source: Any, columns: Iterable[str] | None = None) -> dict[str, A
     """
     import pandas as pd
 
+    source = joined_records(source)
     needed = {columns} if isinstance(columns, str) else None if columns is None else set(columns)
     if type(source).__name__ == "LazyFrame" and hasattr(source, "collect_schema"):
         names = source.collect_schema().names()
@@ -41,13 +43,34 @@ def as_mapping(source: Any, columns: Iterable[str] | None = None) -> dict[str, A
         return {name: source[name] for name in _checked_names(source, needed)}
     if isinstance(source, np.ndarray) and source.dtype.names:
         return {name: source[name] for name in source.dtype.names}
+    if type(source).__name__ == "Series":
+        raise DataError(
+            "the data are a Series, which is a single row or column; expected a table: "
+            "frame.iloc[[0]] is a row of one, series.to_frame('Y') a column"
+        )
     if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__dataframe__"):
         return _from_arrow(source, needed)
     raise DataError(
         f"the data are of type {type(source).__name__}; expected a pandas or polars frame, an "
-        "Arrow table, a mapping from names to arrays, tensors or lists, a path, a list of paths or "
-        "a relation of DuckDB"
+        "Arrow table, a mapping from names to arrays, tensors or lists, a list of mappings (one "
+        "per row), a path, a list of paths or a relation of DuckDB"
     )
+
+
+def joined_records(source: Any) -> Any:
+    """Turn a list of mappings, one per row, into a mapping of columns; leave all else as it is.
+
+    A row that lacks a name has a missing value there.
+    """
+    is_list = isinstance(source, list | tuple) and len(source) > 0
+    if not is_list or not all(isinstance(row, Mapping) for row in source):
+        return source
+    names = dict.fromkeys(name for row in source for name in row)
+    return {name: [_scalar(row.get(name)) for row in source] for name in names}
+
+
+def _scalar(value: Any) -> Any:
+    return unwrapped(value) if getattr(value, "ndim", None) == 0 else value
 
 
 def _from_pandas(frame: "pd.DataFrame", needed: set[str] | None = None) -> dict[str, Any]:
@@ -75,7 +98,13 @@ def _from_arrow(source: Any, needed: set[str] | None) -> dict[str, Any]:
             "install it (pip install pyarrow) or pass a pandas frame"
         ) from None
     if hasattr(source, "__arrow_c_stream__"):
-        table = pyarrow.table(source)
+        try:
+            table = pyarrow.table(source)
+        except (pyarrow.ArrowInvalid, TypeError) as error:
+            raise DataError(
+                f"the {type(source).__name__} is no table with named columns ({error}); expected "
+                "one: name the column, as in {'Y': values}"
+            ) from None
     else:
         table = importlib.import_module("pyarrow.interchange").from_dataframe(source)
     return _from_pandas(table.to_pandas(), needed)
@@ -154,6 +183,8 @@ def _from_series(values: Any, dtype: torch.dtype) -> Column:
         "integer-na": "integer",
         "empty": "number",
     }
+    if found == "mixed" and all(isinstance(cell, _VECTORS) for cell in values[~missing]):
+        return _from_vectors(values, missing, dtype)
     if found not in kinds:
         raise DataError(_refusal(found, values))
     return _from_numbers(values, missing, kinds[found], dtype)
@@ -172,6 +203,21 @@ def _from_numbers(
     if kind == "integer" and not np.array_equal(tensor.double().numpy(), numbers, equal_nan=True):
         tensor = torch.from_numpy(numbers)
     return _from_tensor(tensor, kind, dtype)
+
+
+def _from_vectors(values: "pd.Series[Any]", missing: np.ndarray, dtype: torch.dtype) -> Column:
+    """Read cells that are lists or arrays of equally many numbers: shape ``(rows, *event)``."""
+    cells = [np.asarray(cell) for cell in values[~missing]]
+    shapes = sorted({cell.shape for cell in cells})
+    if len(shapes) > 1 or any(cell.dtype.kind not in "fiub" for cell in cells):
+        what = f"shapes {listed(shapes)}" if len(shapes) > 1 else "more than numbers"
+        raise DataError(
+            f"its cells are lists or arrays with {what}; expected equally many numbers in each, or "
+            "an array of shape (rows, k) in a mapping"
+        )
+    numbers = np.full((len(values), *shapes[0]), np.nan)
+    numbers[~missing] = np.stack(cells)
+    return _from_tensor(_floats(numbers, dtype), "number", dtype)
 
 
 def _widened(values: "pd.Series[Any]", dtype: torch.dtype) -> np.ndarray:
@@ -232,7 +278,10 @@ def _refusal(found: str, values: "pd.Series[Any]") -> str:
     kinds = sorted({type(value).__name__ for value in values.dropna()})
     if len(kinds) > 1:
         return f"it mixes values of the types {listed(kinds)}; expected one type, convert it"
-    return f"it holds values of the type {listed(kinds)}; expected numbers, booleans or strings"
+    return (
+        f"it holds values of the type {listed(kinds)}; expected numbers, booleans or strings, or "
+        "for a vector in each row lists of equally many numbers, or an array of shape (rows, k)"
+    )
 
 
 def _plain(category: Any) -> Value:

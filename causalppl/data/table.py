@@ -38,6 +38,7 @@ class Table:
     strings                               long codes; categories sorted
     categorical (pandas, Arrow, polars)   long codes; categories in the order of the input;
                                           intervals as text
+    lists or arrays of k numbers in each  shape ``(rows, k)``
     tensors                               as they are (dtype and device kept), without gradients;
                                           booleans, and half precision as numpy lacks it, as floats
     ====================================  =====================================================
@@ -90,10 +91,10 @@ class Table:
         Args:
             source: A pandas or polars frame, an Arrow table or anything that offers
                 ``__arrow_c_stream__`` or ``__dataframe__`` (needs pyarrow), a structured array, a
-                mapping from names to arrays, tensors, lists or series, a `Table`; or what is
-                stored: the path of a Parquet or CSV file, a folder of Parquet files, a glob or a
-                list of files, or a relation of DuckDB (files need it), of which only these columns
-                are read, as of a lazy frame of polars.
+                mapping from names to arrays, tensors, lists or series, a list of mappings (one
+                per row), a `Table`; or what is stored: the path of a Parquet or CSV file, a folder
+                of Parquet files, a glob or a list of files, or a relation of DuckDB (files need
+                it), of which only these columns are read, as of a lazy frame of polars.
             columns: The columns to read, in this order; all when left out. Others are not looked
                 at, so they may hold what a table cannot (dates, repeated names, for example).
             dtype: The float type of numbers that are no tensors yet; None: the default one.

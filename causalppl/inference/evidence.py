@@ -1,6 +1,6 @@
 """Evidence as users give it, brought to one tensor per site."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from pyro.poutine.messenger import Messenger
 
+from causalppl.data.column import listed
 from causalppl.data.table import Table
 from causalppl.exceptions import DataError
+from causalppl.given import told
 from causalppl.inference.evidence_support import check_support
 from causalppl.programs.scm import SCM
 from causalppl.programs.structure import Site
@@ -60,8 +62,8 @@ def read_evidence(scm: SCM, source: Any, from_query: Mapping[str, Any]) -> Evide
 
     Args:
         scm: The model.
-        source: None, a mapping from key to value (one value, or one per unit), or a table (one
-            row per unit).
+        source: None, a mapping from key to value (one value, or one per unit), a series of pandas
+            (one unit), or a table or a list of mappings (one row per unit).
         from_query: Evidence that stands in the query: key to value.
 
     Raises:
@@ -127,30 +129,57 @@ def _as_mapping(scm: SCM, source: Any) -> tuple[dict[str, Any], list[str]]:
         return {}, []
     if isinstance(source, Mapping):
         return {str(key): value for key, value in source.items()}, []
+    row = _of_series(source)
+    if row is not None:
+        known, notes = _sites_among(scm, row, "entries (a series is taken for one unit)")
+        return {name: row[name] for name in known}, notes
     table = source if isinstance(source, Table) else Table.from_any(source)
+    known, notes = _sites_among(scm, table, "columns")
+    return {name: table.column(name) for name in known}, notes
+
+
+def _sites_among(scm: SCM, names: Iterable[str], what: str) -> tuple[list[str], list[str]]:
+    """Return the names that are sites, and a note of the others."""
     sites = scm.structure.unit_sites
-    known = [name for name in table if name.split("@")[0] in sites]
-    left_out = [name for name in table if name not in known]
+    known = [name for name in names if name.split("@")[0] in sites]
+    left_out = [name for name in names if name not in known]
     if not known:
         raise DataError(
-            f"the evidence has the columns {', '.join(table)}, none of which is a site; the sites "
+            f"the evidence has the {what} {listed(left_out)}, none of which is a site; the sites "
             f"are {', '.join(sites)}"
         )
-    notes = []
-    if left_out:
-        notes.append(f"the columns {', '.join(left_out)} are not sites and were not used")
-    return {name: table.column(name) for name in known}, notes
+    if not left_out:
+        return known, []
+    return known, [f"the {what} {', '.join(left_out)} are not sites and were not used"]
+
+
+def _of_series(source: Any) -> dict[str, Any] | None:
+    """Read a series of pandas, such as ``data.iloc[0]``, as one unit; None if it is none."""
+    import pandas as pd
+
+    if not isinstance(source, pd.Series):
+        return None
+    present = source.astype(object).where(source.notna(), np.nan)
+    return {str(name): value for name, value in present.items()}
 
 
 def _tensor(scm: SCM, key: str, value: Any) -> _Column:
     site = _site(scm, key)
     if hasattr(value, "missing") and hasattr(value, "categories"):  # a column of a table
         return _from_column(scm, key, site, value)
+    if value is None or type(value).__name__ == "NAType":
+        value = torch.full(site.event_shape, torch.nan)
     if isinstance(value, str):
         value = scm.encode({key: value})[key]
     if isinstance(value, list | tuple | np.ndarray) or hasattr(value, "to_numpy"):
         value = _from_sequence(scm, key, value)
-    tensor = torch.as_tensor(value)
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            f"the evidence on {key!r} is {told(value)}; expected a number, a category's name, or "
+            "one of these for each unit"
+        ) from None
     if tensor.dim() == len(site.event_shape):
         tensor, has_units = tensor.unsqueeze(0), False
     else:

@@ -60,9 +60,10 @@ def infer(
         query: For example ``"E[Y | do(X=1)]"``, ``"P(Y_{X=0} | X=1, Y=2.3)"``,
             ``"ETT(X: 1 vs 0 -> Y)"`` (see `causalppl.queries`); or a list of keys such as
             ``["Y", "Y@x0"]`` with ``worlds``.
-        evidence: Beside the query: a mapping from site to value (one, or one per unit), or a table
-            with one row per unit. The factual world is meant, unless a key names another
-            (``"Y@x0"``). A missing value (NaN) is unobserved for that unit.
+        evidence: Beside the query: a mapping from site to value (one, or one per unit), a row of a
+            pandas frame (one unit), or a table or list of mappings with one row per unit. The
+            factual world is meant, unless a key names another (``"Y@x0"``). A missing value (NaN)
+            is unobserved for that unit.
         worlds: World name to interventions, for a list of keys; anything that `do` takes, and
             `World`.
         engine: How to compute; None takes the first exact engine that applies, else `Importance`

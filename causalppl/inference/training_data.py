@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from causalppl.data.column import Column
+from causalppl.data.reading import joined_records
 from causalppl.data.table import Table
 from causalppl.exceptions import DataError
 from causalppl.programs.scm import SCM
@@ -66,6 +67,7 @@ def read_training_data(scm: SCM, data: Any, missing: Missing) -> TrainingData:
     """
     if missing not in ("refuse", "drop", "latent"):
         raise DataError(f"missing is {missing!r}; expected 'refuse', 'drop' or 'latent'")
+    data = joined_records(data)
     wanted = _sites_with_data(scm)
     names = _column_names(data)
     known = [name for name in wanted if name in names]

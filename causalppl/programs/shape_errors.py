@@ -9,7 +9,8 @@ from causalppl.programs.provenance import failing_line
 
 _OF_SHAPES = re.compile(
     r"size of tensor|(shape|size) mismatch|shapes? cannot be|tensor size|broadcast|must match|"
-    r"out of bounds for dimension|dimension out of range|same (size|shape)|invalid for input of size",
+    r"out of bounds for dimension|dimension out of range|same (size|shape)|"
+    r"invalid for input of size",
     re.IGNORECASE,
 )
 
@@ -40,7 +41,8 @@ def failed_reading(
     remedies += [_of_vector(name, num_units, found) for name, found in sites.items()]
     written = "; ".join(filter(None, remedies)) or (
         "declare a vector of one unit with .to_event(1), join numbers with "
-        "torch.stack([a, b], -1), and put a number beside a vector, or into a module, as z[..., None]"
+        "torch.stack([a, b], -1), and put a number beside a vector, or into a module, as "
+        "z[..., None]"
     )
     return ProgramError(
         f"{failing_line(error)}: the program failed while its structure was read, as shapes do not "

@@ -15,7 +15,7 @@ from causalppl.exceptions import DataError
 
 pl = pytest.importorskip("polars")
 pytest.importorskip("duckdb")
-pytest.importorskip("pyarrow")
+pa = pytest.importorskip("pyarrow")
 
 ROWS = pd.DataFrame({"x": [1.5, 2.5, 0.5], "y": ["b", "a", "b"]})
 
@@ -111,8 +111,6 @@ class Repeated:
     """An Arrow table in which a name occurs twice."""
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
-        import pyarrow as pa
-
         arrays = [*(pa.array(ROWS[name]) for name in ROWS), *[pa.array([1, 2, 3])] * 2]
         return pa.table(arrays, names=["x", "y", "z", "z"]).__arrow_c_stream__()
 
@@ -146,3 +144,71 @@ def test_long_lists_are_cut_in_messages() -> None:
     with pytest.raises(DataError, match="and 992 more") as found:
         table.encode("other", "x")
     assert len(str(found.value)) < 300
+
+
+VECTORS = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"w": VECTORS},
+        {"w": [tuple(cell) for cell in VECTORS]},
+        {"w": [np.array(cell) for cell in VECTORS]},
+        {"w": [torch.tensor(cell) for cell in VECTORS]},
+        pd.DataFrame({"w": VECTORS}),
+        pd.DataFrame({"w": list(np.array(VECTORS))}),
+        pl.DataFrame({"w": VECTORS}),
+        pa.table({"w": VECTORS}),
+        [{"w": cell} for cell in VECTORS],
+    ],
+    ids=["lists", "tuples", "arrays", "tensors", "frame", "of arrays", "polars", "arrow", "rows"],
+)
+def test_cells_of_equal_length_are_vectors(source: Any) -> None:
+    assert Table.from_any(source)["w"].tolist() == VECTORS
+
+
+def test_a_vector_may_be_missing() -> None:
+    column = Table.from_any({"w": [VECTORS[0], None, VECTORS[2]]}).column("w")
+    assert column.missing is not None
+    assert column.missing.tolist() == [False, True, False]
+    assert column.values[2].tolist() == VECTORS[2]
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([[1], [1, 2]], r"with shapes \(1,\), \(2,\); expected equally many numbers in each, or"),
+        ([["a"], ["b"]], r"more than numbers; .* array of shape \(rows, k\) in a mapping"),
+        ([{1: 2}, {3: 4}], r"of the type dict; .* an array of shape \(rows, k\)"),
+    ],
+    ids=["ragged", "text", "mappings"],
+)
+def test_other_cells_are_refused(cells: Any, message: str) -> None:
+    with pytest.raises(DataError, match=f"column 'w': it.*{message}"):
+        Table.from_any({"w": cells})
+
+
+def test_rows_as_mappings_are_a_table() -> None:
+    rows: list[dict[str, Any]] = [
+        {"x": 1.5, "s": "b"},
+        {"x": np.float32(2.5), "s": "a", "late": torch.tensor(3)},
+    ]
+    table = Table.from_any(rows)
+    assert table["x"].tolist() == [1.5, 2.5]
+    assert table.column("s").categories == ("a", "b")
+    assert table.count_missing() == {"x": 0, "s": 0, "late": 1}
+    assert Table.from_any(ROWS.to_dict("records")).names == tuple(ROWS)
+    assert counts(ROWS.to_dict("records"), ["y"]).values.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("series", [ROWS["y"], ROWS.iloc[0], pl.Series("y", [1, 2])])
+def test_a_series_is_no_table(series: Any) -> None:
+    with pytest.raises(DataError, match="a Series, which is a single row or column; expected a ta"):
+        Table.from_any(series)
+
+
+def test_an_arrow_array_is_no_table() -> None:
+    stream = pa.chunked_array([[1, 2]])
+    with pytest.raises(DataError, match="ChunkedArray is no table with named columns"):
+        Table.from_any(stream)

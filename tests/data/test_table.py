@@ -230,7 +230,7 @@ def test_columns_that_are_not_asked_for_are_not_looked_at():
         ({"a": pd.to_datetime(["2020-01-01"])}, "dates or times"),
         ({"a": [datetime.date(2020, 1, 1)]}, "dates or times"),
         ({"a": pd.to_timedelta(["1D"])}, "dates or times"),
-        ({"a": [[1], [2]]}, "values of the type list"),
+        ({"a": [[1], [2, 3]]}, "lists or arrays with shapes"),
         ({"a": np.array([1j])}, "type complex"),
         ({"a": torch.tensor([1j])}, "expected real numbers"),
         ({"a": np.array([["x"]])}, "expected numbers"),

@@ -7,7 +7,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from causalppl.exceptions import ImpossibleEvidenceError
+from causalppl.exceptions import DataError, ImpossibleEvidenceError
 from causalppl.inference.importance import Importance
 from causalppl.inference.infer import infer
 from causalppl.inference.map_units import map_units
@@ -121,3 +121,59 @@ def test_a_support_that_follows_the_parents_is_left_to_inference():
 
     found = infer(stretched, ["Z"], evidence={"S": torch.tensor(2.0)}, seed=0)
     assert float(found.mean()["Z"]) == pytest.approx(1.0, abs=1e-6)
+
+
+def shared_cause():
+    z = pyro.sample("Z", dist.Normal(0.0, 1.0))
+    x = pyro.sample("X", dist.Bernoulli(logits=z))
+    return pyro.sample("Y", dist.Normal(5 + 2 * z - 1.5 * x, 1.0))
+
+
+TABLE = pd.DataFrame(
+    {"Z": [0.1, 0.2, 0.3], "X": [1, 1, 0], "Y": [5.0, 6.0, 7.0], "name": ["a", "b", "c"]}
+)
+
+
+def without_treatment(evidence):
+    return infer(shared_cause, "E[Y_{X=0}]", evidence=evidence, seed=0)
+
+
+def test_a_row_of_a_frame_is_one_unit():
+    found = without_treatment(TABLE.iloc[0])
+    assert found.mean()["Y"] == pytest.approx(6.5)  # a number, not an array of one
+    assert any("name are not sites" in note for note in found.notes)
+    gone = without_treatment(pd.Series({"Z": None, "X": 1, "Y": 5.0})).mean()["Y"]
+    assert gone == pytest.approx(without_treatment({"X": 1, "Y": 5.0}).mean()["Y"], abs=1e-6)
+
+
+@pytest.mark.parametrize("missing", [None, pd.NA, float("nan")], ids=["None", "NA", "nan"])
+def test_a_single_missing_value_is_unobserved(missing):
+    found = without_treatment({"Z": missing, "X": 1, "Y": 5.0}).mean()["Y"]
+    assert found == pytest.approx(without_treatment({"X": 1, "Y": 5.0}).mean()["Y"], abs=1e-6)
+
+
+def test_a_list_of_rows_is_a_table():
+    for rows in (TABLE.to_dict("records"), TABLE[["Z", "X", "Y"]].to_dict("records")):
+        np.testing.assert_allclose(without_treatment(rows).mean()["Y"], [6.5, 7.5, 7.0])
+    assert without_treatment(TABLE.to_dict("records")[:1]).mean()["Y"].shape == (1,)
+
+
+def test_a_column_is_not_a_unit():
+    with pytest.raises(DataError, match=r"\(a series is taken for one unit\) 0, 1, 2, none of"):
+        without_treatment(TABLE["Z"])
+    with pytest.raises(DataError, match=r"evidence on 'Z' is \{1, 2\}; expected a number"):
+        without_treatment({"Z": {1, 2}})
+
+
+VECTORS = np.array([[1.0, 1.0], [2.0, 0.0], [-3.0, 3.0]])
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [{"V": VECTORS.tolist()}, pd.DataFrame({"V": list(VECTORS)}), [{"V": v} for v in VECTORS]],
+    ids=["nested lists", "frame of arrays", "rows"],
+)
+def test_a_vector_is_read_from_lists_and_cells(seen):
+    given = infer(program, ["U"], evidence={"V": VECTORS}, seed=0).mean()["U"]
+    np.testing.assert_allclose(infer(program, ["U"], evidence=seen, seed=0).mean()["U"], given)
+    np.testing.assert_allclose(given, VECTORS.sum(1) / 3, atol=1e-5)
