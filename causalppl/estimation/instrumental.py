@@ -43,6 +43,7 @@ from causalppl.given import check_kind
 from causalppl.graphs import ADMG
 from causalppl.graphs.checked import HasDiagram, read_diagram
 from causalppl.identification import find_instruments, is_instrument
+from causalppl.seeding import checked_seed
 
 __all__ = ["GMM", "LIML", "InstrumentMethod", "TwoStageLeastSquares", "Wald", "estimate_iv"]
 
@@ -57,6 +58,7 @@ def estimate_iv(
     *,
     method: InstrumentMethod | None = None,
     cluster: str | None = None,
+    seed: int | None = None,
 ) -> Estimate:
     """Estimate the effect of a treatment by an instrument.
 
@@ -75,6 +77,7 @@ def estimate_iv(
             the weights of GMM, tests and the Anderson-Rubin set are then by cluster. At least 4
             clusters; errors are bias-reduced (CR2) and intervals Student's, whose
             ``degrees_of_freedom`` the diagnostics hold, so that they hold with few clusters.
+        seed: Taken as by all estimates; nothing is drawn, so that the answer does not depend on it.
 
     Returns:
         The effect of moving the treatment by 1 (between its two values, where it has two).
@@ -89,7 +92,7 @@ def estimate_iv(
         NotIdentifiableError: The diagram has no instrument among the columns.
         GraphError: A name is not in the diagram.
         DataError: A column is missing, constant, no number, or a combination of others; there are
-            fewer than 4 clusters.
+            fewer than 4 clusters; ``seed`` is no seed.
         MissingExtraError: Files need DuckDB, which is not installed.
 
     Warns:
@@ -110,6 +113,7 @@ def estimate_iv(
         >>> print(estimate.query, round(float(estimate), 6))
         E[Y_{X=1} - Y_{X=0} | X_{Z=0}=0, X_{Z=1}=1] 3.0
     """
+    checked_seed(seed)
     diagram = read_diagram(graph, "estimate_iv(graph, data, treatment, outcome)")
     table = Table.from_any(data, dtype=torch.float64)
     instruments, covariates = _chosen(diagram, table, treatment, outcome, instrument, given)

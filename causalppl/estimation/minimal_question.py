@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from causalppl.data.column import spelling
 from causalppl.estimation.equivalent_models import Domain, Input
 from causalppl.exceptions import (
     GraphError,
@@ -83,7 +84,7 @@ class Unidentified:
         if missing:
             raise QueryError(
                 f"{self.query} names {', '.join(missing)}; the diagram has "
-                f"{', '.join(self.graph.nodes)}; check the spelling"
+                f"{', '.join(self.graph.nodes)}{spelling(missing[0], self.graph.nodes)}"
             )
 
     @classmethod

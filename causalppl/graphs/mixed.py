@@ -7,10 +7,10 @@ nodes, so nothing depends on how Python hashes strings.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TypeAlias
 
+from causalppl.data.column import closest
 from causalppl.exceptions import GraphError
 
 Nodes: TypeAlias = str | Iterable[str]
@@ -174,6 +174,5 @@ def _checked_names(nodes: Iterable[str]) -> tuple[str, ...]:
 
 def _unknown(node: object, nodes: Sequence[str]) -> str:
     listed = ", ".join(nodes[:20]) + (f", ... ({len(nodes)} in all)" if len(nodes) > 20 else "")
-    near = get_close_matches(node, nodes, n=1) if isinstance(node, str) else []
-    remedy = f"did you mean {near[0]!r}?" if near else "check the spelling or add the node"
-    return f"unknown node {node!r}; the graph has {listed or 'no nodes'}; {remedy}"
+    remedy = closest(node, nodes) or "; check the spelling or add the node"
+    return f"unknown node {node!r}; the graph has {listed or 'no nodes'}{remedy}"

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from causalppl.data.column import spelling
 from causalppl.exceptions import QueryError
 from causalppl.graphs import ADMG
 from causalppl.graphs.components import district_masks
@@ -279,5 +280,5 @@ def check_names(graph: ADMG, query: Query | Contrast, names: Iterable[str]) -> N
     if unknown := sorted(set(names) - set(graph.nodes)):
         raise QueryError(
             f"unknown variable {unknown[0]!r} in {query}; the diagram has "
-            f"{', '.join(graph.nodes)}; check the spelling"
+            f"{', '.join(graph.nodes)}{spelling(unknown[0], graph.nodes)}"
         )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from pyro.poutine.messenger import Messenger
 
-from causalppl.data.column import listed
+from causalppl.data.column import listed, spelling
 from causalppl.data.table import Table
 from causalppl.exceptions import DataError
 from causalppl.given import told
@@ -268,7 +268,7 @@ def _site(scm: SCM, key: str) -> Site:
     if name not in sites or not sites[name].is_unit:
         raise DataError(
             f"evidence names {key!r}, which is not a unit site of the program; it has "
-            f"{', '.join(scm.structure.unit_sites)}; check the spelling"
+            f"{', '.join(scm.structure.unit_sites)}{spelling(name, scm.structure.unit_sites)}"
         )
     site = sites[name]
     if len(site.plates) > 1:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from causalppl.exceptions import DataError, QueryError
+from causalppl.inference.law_numbers import checked_level, finite, float64_tensor, float_dtype
 from causalppl.seeding import forked_rng
 
 __all__ = ["EmpiricalLaw", "FiniteLaw", "Law", "NormalLaw", "PointLaw"]
@@ -96,7 +97,7 @@ class PointLaw(Law):
     value: Tensor
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", _finite("value of a PointLaw", self.value))
+        object.__setattr__(self, "value", finite("value of a PointLaw", self.value))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -118,7 +119,7 @@ class PointLaw(Law):
 
     def quantile(self, q: float) -> Tensor:
         """Return the value itself, for every ``q``."""
-        _checked_level(q)
+        checked_level(q)
         return self.value.double()
 
     def probability(self, value: Any) -> Tensor:
@@ -155,7 +156,7 @@ class NormalLaw(Law):
     scale: Tensor
 
     def __init__(self, mean: Tensor | float, sd: Tensor | float) -> None:
-        loc, scale = _finite("mean of a NormalLaw", mean), _finite("sd of a NormalLaw", sd)
+        loc, scale = finite("mean of a NormalLaw", mean), finite("sd of a NormalLaw", sd)
         if bool((scale < 0).any()):
             raise DataError(
                 f"the smallest sd of a NormalLaw is {float(scale.min()):g}; expected at least 0; "
@@ -185,7 +186,7 @@ class NormalLaw(Law):
 
     def quantile(self, q: float) -> Tensor:
         """Exact quantile; infinite at ``q`` 0 and 1 unless the sd is zero."""
-        z = torch.special.ndtri(torch.tensor(_checked_level(q), dtype=torch.float64)).item()
+        z = torch.special.ndtri(torch.tensor(checked_level(q), dtype=torch.float64)).item()
         # 0 * inf is not a number, and a normal law with sd 0 is a point
         return torch.where(self.scale > 0, self.loc.double() + self.sd() * z, self.loc.double())
 
@@ -231,7 +232,7 @@ class FiniteLaw(Law):
 
     def __post_init__(self) -> None:
         values = self.values.tolist() if hasattr(self.values, "tolist") else list(self.values)
-        probabilities = _finite("probabilities of a FiniteLaw", self.probabilities)
+        probabilities = finite("probabilities of a FiniteLaw", self.probabilities)
         object.__setattr__(self, "values", tuple(values))
         object.__setattr__(self, "probabilities", probabilities)
         if self.labels is not None:
@@ -280,11 +281,11 @@ class FiniteLaw(Law):
 
     def quantile(self, q: float) -> Tensor:
         """Smallest value with at least probability ``q`` at or below it, shape ``shape``."""
-        level = _checked_level(q)
+        level = checked_level(q)
         numbers, order = self._numbers().sort()
         below = self.probabilities.double()[..., order].cumsum(-1)
         # rounding in the sum must not push a quantile to the next value
-        level -= 4 * len(self.values) * torch.finfo(_float_dtype(self.probabilities)).eps
+        level -= 4 * len(self.values) * torch.finfo(float_dtype(self.probabilities)).eps
         index = ((below < level) | (below <= 0)).sum(-1).clamp(max=len(self.values) - 1)
         return numbers[index]
 
@@ -368,8 +369,8 @@ class EmpiricalLaw(Law):
         """(Weighted) mean, shape ``shape``."""
         weights = self.weights()
         if weights is None:
-            return _tensor(self.draws.mean(axis=0, dtype=np.float64))
-        return _tensor(np.sum(weights * self.draws, axis=0))
+            return float64_tensor(self.draws.mean(axis=0, dtype=np.float64))
+        return float64_tensor(np.sum(weights * self.draws, axis=0))
 
     def sd(self) -> Tensor:
         """(Weighted) standard deviation, shape ``shape``; NaN for a single draw."""
@@ -378,15 +379,15 @@ class EmpiricalLaw(Law):
             return torch.full(self.shape, math.nan, dtype=torch.float64)
         if weights is not None:
             squares = (self.draws - np.sum(weights * self.draws, axis=0)) ** 2
-            return _tensor(np.sqrt(np.sum(weights * squares, axis=0)))
+            return float64_tensor(np.sqrt(np.sum(weights * squares, axis=0)))
         out = [np.std(x, axis=0, ddof=1, dtype=np.float64) for x, _ in self._chunks()]
-        return _tensor(np.concatenate(out).reshape(self.shape))
+        return float64_tensor(np.concatenate(out).reshape(self.shape))
 
     def quantile(self, q: float) -> Tensor:
         """(Weighted) quantile, shape ``shape``."""
-        level, is_discrete = _checked_level(q), self.is_discrete
+        level, is_discrete = checked_level(q), self.is_discrete
         out = [_quantile(x, w, level, is_discrete) for x, w in self._chunks()]
-        return _tensor(np.concatenate(out).reshape(self.shape))
+        return float64_tensor(np.concatenate(out).reshape(self.shape))
 
     def probability(self, value: Any) -> Tensor:
         """(Weighted) share of the draws that equal ``value`` or its label, shape ``shape``.
@@ -473,30 +474,3 @@ def _systematic(
     counts = np.diff(taken, axis=0, prepend=np.zeros((1, taken.shape[1]), np.intp))
     rows = np.tile(np.arange(len(weights)), weights.shape[1])
     return np.repeat(rows, counts.T.reshape(-1)).reshape(weights.shape[1], n).T
-
-
-def _finite(what: str, value: Any) -> Tensor:
-    # by way of NumPy a Python float keeps its 53 bits
-    is_tensor = isinstance(value, Tensor)
-    tensor = value.detach() if is_tensor else torch.tensor(np.asarray(value))
-    if not bool(torch.isfinite(tensor).all()):
-        bad = int((~torch.isfinite(tensor)).sum())
-        raise DataError(
-            f"{bad} of {tensor.numel()} numbers in the {what} are NaN or infinite; expected finite "
-            "numbers; look for a diverged fit or a missing value"
-        )
-    return tensor
-
-
-def _float_dtype(tensor: Tensor) -> torch.dtype:
-    return tensor.dtype if tensor.dtype.is_floating_point else torch.float64
-
-
-def _checked_level(q: float) -> float:
-    if not 0 <= float(q) <= 1:
-        raise DataError(f"quantile level is {q!r}; expected a number between 0 and 1")
-    return float(q)
-
-
-def _tensor(array: Any) -> Tensor:
-    return torch.as_tensor(np.asarray(array, dtype=np.float64))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from causalppl.data.column import spelling
 from causalppl.exceptions import QueryError
 from causalppl.inference.by_name import ByName
 from causalppl.inference.laws import Law
@@ -159,8 +160,8 @@ probability 95 %, computed exactly by Gaussian, taking the program as given.
             return self.laws[name]
         if name not in self.draws.data_vars:
             raise QueryError(
-                f"unknown variable {name!r}; the posterior has {sorted(self.variables)}; "
-                "ask for one of these, or query it"
+                f"unknown variable {name!r}; the posterior has {sorted(self.variables)}"
+                f"{spelling(name, self.variables)}, or query it"
             )
         return drawn_law(self, name)
 
@@ -176,7 +177,7 @@ probability 95 %, computed exactly by Gaussian, taking the program as given.
         """Posterior quantile of each variable, ``q`` in [0, 1].
 
         Raises:
-            DataError: ``q`` is not from 0 to 1.
+            DataError: ``q`` is not one number from 0 to 1.
         """
         return ByName({name: _number(self.law(name).quantile(q)) for name in self.variables})
 
@@ -300,6 +301,22 @@ probability 95 %, computed exactly by Gaussian, taking the program as given.
             DataError: The file is missing, damaged, or not a posterior.
         """
         return read_posterior(cls, path)
+
+    def __float__(self) -> float:
+        """The posterior mean, where the answer is one number.
+
+        Raises:
+            QueryError: There are several variables or units, or none.
+        """
+        means = self.mean()
+        sizes = {name: np.size(value) for name, value in means.items()}
+        if list(sizes.values()) != [1]:
+            held = ", ".join(f"{name} ({size} values)" for name, size in sizes.items())
+            raise QueryError(
+                f"the posterior holds {held or 'no variable'}; float() is for a single number; "
+                "take one from mean(), or see summary()"
+            )
+        return float(np.asarray(next(iter(means.values()))).item())
 
     def __repr__(self) -> str:
         return short_form(self)

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from causalppl.exceptions import DataError
+from causalppl.given import told
 from causalppl.inference import diagnostics as measures
 from causalppl.inference.khat import KHAT_LIMIT
 from causalppl.inference.laws import EmpiricalLaw, FiniteLaw, Law, NormalLaw
@@ -179,8 +180,8 @@ def tails(prob: float) -> tuple[float, float]:
     Raises:
         DataError: ``prob`` is not between 0 and 1.
     """
-    if not 0 < prob < 1:
-        raise DataError(f"prob is {prob!r}; expected a number between 0 and 1, such as 0.95")
+    if np.ndim(prob) > 0 or isinstance(prob, str) or not 0 < prob < 1:
+        raise DataError(f"prob is {told(prob)}; expected a number between 0 and 1, such as 0.95")
     return (1 - prob) / 2, (1 + prob) / 2
 
 

@@ -43,6 +43,7 @@ _SPREAD: Final = "the spread is Monte Carlo error"
 
 def sentence(posterior: "Posterior", prob: float) -> str:
     """Say what was found; see `Posterior.interpret`."""
+    tails(prob)
     names = posterior.variables
     said = [_finding(posterior, name, prob) for name in names[:LONGEST]]
     if len(names) > LONGEST:

@@ -10,10 +10,17 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from causalppl.data.column import closest, spelling
 from causalppl.exceptions import QueryError
 from causalppl.inference.engine import Condition
 from causalppl.inference.evidence_support import beyond_support
-from causalppl.programs.interventions import Interventions, World, on_units, policy_arguments
+from causalppl.programs.interventions import (
+    Interventions,
+    World,
+    check_interventions,
+    on_units,
+    policy_arguments,
+)
 from causalppl.programs.scm import SCM
 from causalppl.programs.world_specs import check_sites, check_worlds
 from causalppl.queries import Contrast, Event, Intervention, Query, Term, parse_query
@@ -131,7 +138,7 @@ def _from_keys(scm: SCM, keys: Sequence[str], worlds: Mapping[str, Interventions
         if name not in sites or (world and world not in worlds):
             raise QueryError(
                 f"the key {key!r} is not there; sites are {', '.join(sites)}, worlds "
-                f"{', '.join(worlds) or 'none'}"
+                f"{', '.join(worlds) or 'none'}{closest(name, sites) if name not in sites else ''}"
             )
     encoded = {world: _as_interventions(scm, changes) for world, changes in worlds.items()}
     check_worlds(encoded)
@@ -149,6 +156,7 @@ def _from_keys(scm: SCM, keys: Sequence[str], worlds: Mapping[str, Interventions
 
 def _as_interventions(scm: SCM, changes: Interventions) -> dict[str, Any]:
     """Encode categories, turn arrays and lists into tensors, and check what policies ask for."""
+    check_interventions(changes)
     result = scm.encode(changes)
     for name, value in result.items():
         if isinstance(value, np.ndarray | list | tuple):
@@ -204,11 +212,14 @@ def _mediators(scm: SCM, contrast: Contrast) -> tuple[str, ...]:
 
 
 def _check_names(scm: SCM, query: Query | Contrast) -> None:
+    sites = scm.structure.unit_sites
     for name in sorted(query.variables):
-        if name not in scm.structure.unit_sites:
+        if name in (*scm.structure.parameters, *scm.structure.learnable):
+            raise QueryError(f"the query {query} names {name!r}, {_of_parameter(scm, name)}")
+        if name not in sites:
             raise QueryError(
                 f"the query {query} names {name!r}, which is not a unit site of the program; it "
-                f"has {', '.join(scm.structure.unit_sites)}; check the spelling"
+                f"has {', '.join(sites)}{spelling(name, sites)}"
             )
 
 
@@ -226,6 +237,21 @@ def _check_values(scm: SCM, query: Query | Contrast) -> None:
             f"{query} compares codes, but {query.treatment!r} has the categories "
             f"{', '.join(map(repr, names))}; name the two, as in {named}"
         )
+
+
+def _of_parameter(scm: SCM, name: str) -> str:
+    """Say what a parameter is, and where its values are."""
+    is_fitted = name in scm.parameters or scm.learned is not None
+    of = "scm" if is_fitted else "fitted = scm.fit(data), then fitted"
+    where = (
+        f"{of}.parameters[{name!r}] holds its draws"
+        if name in scm.structure.parameters
+        else f"{of}.learned.values[{name!r}] holds its value, unconstrained"
+    )
+    return (
+        f"a parameter that all units share; expected unit sites: "
+        f"{', '.join(scm.structure.unit_sites)}; {where}"
+    )
 
 
 class _Compiler:

@@ -12,10 +12,12 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _PYRO_STACK, apply_stack
 from torch.distributions import Distribution
 
+from causalppl.data.column import spelling
 from causalppl.exceptions import DataError, ProgramError
 from causalppl.programs.interventions import (
     Interventions,
     World,
+    check_interventions,
     intervened_value,
     is_policy,
     needs_natural,
@@ -83,6 +85,7 @@ class DoMessenger(Messenger):
 
     def __init__(self, interventions: Interventions, *, keep_natural: bool = False) -> None:
         super().__init__()
+        check_interventions(interventions)
         for name, intervention in interventions.items():
             if isinstance(intervention, World):
                 raise DataError(
@@ -107,7 +110,7 @@ class DoMessenger(Messenger):
             if missing:
                 raise ProgramError(
                     f"do(...) names {', '.join(map(repr, missing))}, which the program does not "
-                    f"have; its sites are {', '.join(self._seen)}; check the spelling"
+                    f"have; its sites are {', '.join(self._seen)}{spelling(missing[0], self._seen)}"
                 )
         return super().__exit__(exc_type, exc_value, traceback)
 

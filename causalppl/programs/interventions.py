@@ -24,6 +24,7 @@ import torch
 from torch.distributions import Distribution
 
 from causalppl.exceptions import DataError, ProgramError
+from causalppl.given import told
 from causalppl.shapes import broadcast_shapes
 
 
@@ -268,3 +269,12 @@ def on_units(
 
 Interventions = Mapping[str, Any]
 """Site name to intervention."""
+
+
+def check_interventions(interventions: object) -> None:
+    """Refuse what is no mapping, such as text."""
+    if not isinstance(interventions, Mapping):
+        raise DataError(
+            f"the interventions are {told(interventions)}; expected a mapping from site to what it "
+            'is set to, such as {"X": 1}'
+        )

@@ -4,16 +4,19 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
 from pyro.poutine.messenger import Messenger
 
+from causalppl.data.column import closest
 from causalppl.exceptions import DataError, HeuristicWarning, ProgramError
+from causalppl.given import told
 from causalppl.graphs import ADMG
 from causalppl.programs.do import DoMessenger
-from causalppl.programs.interventions import Interventions
+from causalppl.programs.interventions import Interventions, check_interventions
 from causalppl.programs.learned import Learned
 from causalppl.programs.perturbation import check_by_perturbation
 from causalppl.programs.structural import Coupling, coupling_for
@@ -145,7 +148,7 @@ class SCM:
             Value of each unit site, latent ones included, shape ``(num_units, *event)``.
 
         Raises:
-            DataError: ``num_units`` is below 1.
+            DataError: ``num_units`` is no whole number of at least 1.
 
         Example:
             >>> import pyro, pyro.distributions as dist
@@ -153,8 +156,8 @@ class SCM:
             >>> scm.sample(5, seed=0)["X"].shape
             torch.Size([5])
         """
-        if num_units < 1:
-            raise DataError(f"num_units is {num_units}; expected at least 1")
+        if isinstance(num_units, bool) or not isinstance(num_units, Integral) or num_units < 1:
+            raise DataError(f"num_units is {told(num_units)}; expected a whole number, at least 1")
         given = {name: draws[0] for name, draws in self.parameters.items()}
         recorder = Recorder(self.structure.unit_sites)
         with forked_rng(seed), self.running(), torch.no_grad(), Given(given), recorder:
@@ -168,9 +171,11 @@ class SCM:
             interventions: As for `do`; category names are allowed where ``categories`` says so.
 
         Raises:
-            DataError: A text value for a site without categories, or not one of them.
+            DataError: A text value for a site without categories, or not one of them; or
+                ``interventions`` is no mapping, such as text.
             ProgramError: There is no such site, or a policy asks for one that runs later.
         """
+        check_interventions(interventions)
         encoded = self.encode(interventions)
         program = self.program
 
@@ -388,7 +393,10 @@ class SCM:
             )
         known = self.categories[name]
         if value not in known:
-            raise DataError(f"{value!r} is not a category of {name!r}; it has {', '.join(known)}")
+            raise DataError(
+                f"{value!r} is not a category of {name!r}; it has {', '.join(known)}"
+                f"{closest(value, known)}"
+            )
         return known.index(value)
 
     def _check_category_counts(self) -> None:
@@ -408,8 +416,8 @@ class SCM:
             if name not in unit_sites:
                 raise ProgramError(
                     f"{argument} names {name!r}, which is not a unit site of the program; it has "
-                    f"{', '.join(unit_sites)}; check the spelling, or whether the statement stands "
-                    f"inside the plate {UNITS!r}"
+                    f"{', '.join(unit_sites)}{closest(name, unit_sites)}; check the spelling, or "
+                    f"whether the statement stands inside the plate {UNITS!r}"
                 )
         return tuple(name for name in unit_sites if name in set(names))
 

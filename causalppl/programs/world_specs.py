@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from causalppl.data.column import spelling
 from causalppl.exceptions import DataError, ProgramError
 from causalppl.programs.interventions import Interventions, World
 from causalppl.programs.structure import Structure
@@ -31,7 +32,8 @@ def check_sites(structure: Structure, worlds: Mapping[str, Interventions]) -> No
             if name not in structure.sites:
                 raise ProgramError(
                     f"world {world!r} intervenes on {name!r}, which the program does not have; its "
-                    f"sites are {', '.join(structure.unit_sites)}; check the spelling"
+                    f"sites are {', '.join(structure.unit_sites)}"
+                    f"{spelling(name, structure.unit_sites)}"
                 )
             if not structure.sites[name].is_unit:
                 raise ProgramError(

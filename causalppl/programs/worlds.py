@@ -20,7 +20,12 @@ from torch.distributions import Distribution
 
 from causalppl.exceptions import DataError, ImpossibleEvidenceError, ProgramError
 from causalppl.programs.do import pending_evidence
-from causalppl.programs.interventions import Interventions, World, intervened_value
+from causalppl.programs.interventions import (
+    Interventions,
+    World,
+    check_interventions,
+    intervened_value,
+)
 from causalppl.programs.point import point_law
 from causalppl.programs.slicing import BatchSlice, slice_batch
 from causalppl.programs.structural import Coupling, coupling_for
@@ -119,6 +124,8 @@ class TwinWorlds:
         explicit: bool,
     ) -> None:
         self.program = program
+        for interventions in worlds.values():
+            check_interventions(interventions)
         self.worlds = {name: dict(interventions) for name, interventions in worlds.items()}
         self.couplings = dict(couplings)
         self.explicit = explicit

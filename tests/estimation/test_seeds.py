@@ -17,6 +17,7 @@ from causalppl import ADMG, SCM, estimate, falsify, fit, identify, infer, verify
 from causalppl.estimation import (
     balance,
     counterexample,
+    estimate_iv,
     one_step,
     policy_value,
     refute,
@@ -80,6 +81,7 @@ CALLS: dict[str, Callable[[Any, Path], Any]] = {
     "random_finite_model": lambda seed, _: random_finite_model(front_door(), seed=seed),
     "refute": lambda seed, _: refute(estimate(EFFECT, ROWS, seed=0), seed=seed),
     "sample": lambda seed, _: SCM(unit).sample(2, seed=seed),
+    "estimate_iv": lambda seed, _: estimate_iv("Z -> X -> Y; X <-> Y", ROWS, "X", "Y", seed=seed),
     "shifted": lambda seed, _: random_finite_model(front_door(), seed=0).shifted([], seed=seed),
     "StratifiedPermutation": lambda seed, _: StratifiedPermutation(draws=9, seed=seed).test(
         ROWS, "X", "Y"
