@@ -23,6 +23,7 @@ from causalppl.estimation.estimate import left_out
 from causalppl.estimation.reading import Reader
 from causalppl.estimation.settings import check_count
 from causalppl.estimation.source_keys import keyed, said
+from causalppl.estimation.source_weights import column_names, told_unweighted, weights_by_source
 from causalppl.estimation.usable_rows import UsableRows
 from causalppl.exceptions import (
     AssumptionError,
@@ -80,7 +81,8 @@ def bound(
         outcome_range: Smallest and largest value that the outcome of an expectation can take, or
             ``"states"`` for those that occur; needed where it is no variable of zeros and ones,
             and refused where the query asks for probabilities alone.
-        weights: How often each row counts, see `estimate`.
+        weights: How often each row counts, see `estimate`; the name of a column holds for
+            ``sources``, too.
         sampling_weights: See `estimate`.
         num_draws: How many times the ends are drawn for their sampling error, where no method is
             named; methods whose draws cost little draw 1,000 times at least.
@@ -272,8 +274,7 @@ class _Case:
             raise DataError(
                 f"sources holds {said(away[0])}; bounds take data of one population, called None"
             )
-        named = weights if isinstance(weights, Mapping) else {(None, ()): weights}
-        weighted = {key: weight for key, weight in keyed(named).items() if weight is not None}
+        weighted = weights_by_source(weights, data)
         if stray := [key for key in weighted if key not in data]:
             raise DataError(f"weights are given for {said(stray[0])}, which has no data")
         present = {key: column_names(source) for key, source in data.items()}
@@ -301,6 +302,7 @@ class _Case:
             "sources": {key: each for key, each in data.items() if key != OBSERVED},
             "weights": weighted or None,
             "sampling_weights": are_sampling,
+            "weights as given": weights,
         }
         return cls(problem, usable, settings)
 
@@ -341,7 +343,7 @@ class _Case:
         """Estimate a formula from the sources that it uses."""
         used = columns_by_source(estimand)
         weights = {k: w for k, w in (self.given["weights"] or {}).items() if k in used}
-        return estimate(
+        found = estimate(
             estimand,
             self.given["data"] if OBSERVED in used or not used else None,
             sources={k: each for k, each in self.given["sources"].items() if k in used},
@@ -350,6 +352,13 @@ class _Case:
             seed=seed,
             progress=False,
         )
+        return replace(found, notes=(*found.notes, *self.unweighted(used)))
+
+    def unweighted(self, used: Iterable[SourceKey]) -> tuple[str, ...]:
+        """Say of which of some sources the rows count once each, though others are weighted."""
+        sources = {OBSERVED: self.given["data"], **self.given["sources"]}
+        data = {key: sources[key] for key in used if sources.get(key) is not None}
+        return told_unweighted(self.given["weights as given"], self.given["weights"] or (), data)
 
     def told(self, found: Bounds) -> Bounds:
         """Say of how many rows the answer is, and how many were left out."""
@@ -358,7 +367,7 @@ class _Case:
         problem = self.problem
         names = {q.outcomes[0].name for _, q in list_parts(problem.graph, problem.query)}
         dropped = sum(rows.num_incomplete for rows in self.usable.values())
-        notes = [left_out(dropped)] if dropped else []
+        notes = [*self.unweighted(self.usable), *([left_out(dropped)] if dropped else [])]
         is_mean = any(q.kind == "E" for _, q in list_parts(problem.graph, problem.query))
         if is_mean and problem.outcome_range is None and OBSERVED in problem.sources:
             spans = [natural_range(problem, name) for name in sorted(names)]
@@ -377,19 +386,3 @@ def _bearing(graph: ADMG, query: Query | Contrast, present: frozenset[str]) -> l
     near = causes.union(*(d for d in districts if d & causes))
     found = near | graph.ancestors(near)
     return [name for name in graph.nodes if name in found]
-
-
-def column_names(source: Any) -> frozenset[str]:
-    """Name the columns of data, of whatever kind."""
-    from causalppl.data.files import is_stored, opened
-
-    if is_stored(source):
-        with opened(source) as relation:
-            return frozenset(relation.columns)
-    for attribute in ("column_names", "columns", "names"):
-        found = getattr(source, attribute, None)
-        if found is not None and not callable(found):
-            return frozenset(str(name) for name in found)
-    if isinstance(source, Mapping):
-        return frozenset(str(name) for name in source)
-    raise DataError(f"data is {source!r}; expected a table, a mapping of columns, or a file")

@@ -75,8 +75,9 @@ def estimate(
         weights: How often each row counts: the name of a column, or one number for each row of
             ``data`` (a series of pandas is matched by its labels). Whole numbers are *counts*: 3
             stands for three equal rows. Others are *sampling weights*: the interval is that of
-            their effective sample size. For several sources a mapping with the keys of
-            ``sources``, the observed data under ``(None, ())``.
+            their effective sample size. With ``sources``, the name of a column holds for each
+            table that has it; where one lacks it, each of its rows counts once, and the notes say
+            so. Or a mapping with the keys of ``sources``, the observed data under ``(None, ())``.
         sampling_weights: Take weights for sampling weights even if all are whole numbers, as where
             a row of a survey stands for 1,200 people. As counts they would be 1,200 rows, and the
             interval far too narrow.
@@ -131,7 +132,7 @@ def estimate(
     found = chosen.solve(asked.problem, seed=used, progress=is_shown(progress))
     diagnostics = {**found.diagnostics, "seed": used}
     found = replace(found, problem=asked.problem, estimator=chosen, diagnostics=diagnostics)
-    return asked.told(found)
+    return asked.told(replace(found, notes=(*found.notes, *reader.notes)))
 
 
 def _checked_plans(estimand: Estimand, policies: Mapping[str, Factor] | None) -> dict[str, Factor]:

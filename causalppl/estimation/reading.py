@@ -17,6 +17,7 @@ from causalppl.estimation.estimator import Estimator
 from causalppl.estimation.exact import SourceKey
 from causalppl.estimation.row_weights import MOST_ROWS, are_whole, read_weights
 from causalppl.estimation.source_keys import check_given, check_used, keyed, said
+from causalppl.estimation.source_weights import told_unweighted, weights_by_source
 from causalppl.estimation.usable_rows import UsableRows
 from causalppl.exceptions import DataError
 from causalppl.identification import Estimand
@@ -38,6 +39,7 @@ class Reader:
         weights: Source to its weights, if any.
         kept: Columns in which a value may be missing.
         are_sampling: Whether whole weights, too, are sampling weights.
+        notes: What the answer should say of how the sources were read.
 
     Example:
         >>> from causalppl.graphs import back_door
@@ -54,6 +56,7 @@ class Reader:
     weights: Mapping[SourceKey, Any] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     are_sampling: bool = False
+    notes: tuple[str, ...] = ()
     _usable: dict[SourceKey, UsableRows] = field(default_factory=dict, init=False)
 
     @classmethod
@@ -75,9 +78,9 @@ class Reader:
         """
         others = keyed(sources or {})
         given = others if data is None else {**others, OBSERVED: data}
-        weights = weights if isinstance(weights, Mapping) else {(None, ()): weights}
-        weighted = {key: weight for key, weight in keyed(weights).items() if weight is not None}
         needed = columns_by_source(estimand)
+        read = {key: each for key, each in given.items() if key in needed or not needed}
+        weighted = weights_by_source(weights, read)
         if needed:
             check_used(others, needed, "sources holds")
             check_used(weighted, needed, "weights are given for")
@@ -89,7 +92,8 @@ class Reader:
             kept = method.keeps_incomplete(estimand)
             if OBSERVED in needed:
                 needed[OBSERVED] = _joined(needed[OBSERVED], *method.extra_columns(estimand))
-        return cls(needed, given, weighted, kept, are_sampling)
+        notes = told_unweighted(weights, weighted, read)
+        return cls(needed, given, weighted, kept, are_sampling, notes)
 
     @property
     def is_stored(self) -> bool:

@@ -423,3 +423,36 @@ def test_settings_and_laws_that_make_no_sense_are_refused():
             Canonical(**settings)
     with pytest.raises(DataError, match="no positive probability"):
         solve(BOW, "ATE(X -> Y)", {OBSERVED: Factor(("X", "Y"), np.zeros((2, 2)))})
+
+
+def counted(*cells):
+    """A table of cells (X, Y) with their counts, and the same with each row repeated."""
+    x, y, n = np.array(cells).T
+    return {"X": x, "Y": y, "n": n}, {"X": np.repeat(x, n), "Y": np.repeat(y, n)}
+
+
+OBSERVATION, REPEATED_OBSERVATION = counted((1, 1, 2), (1, 0, 998), (0, 1, 28), (0, 0, 972))
+TRIAL, REPEATED_TRIAL = counted((1, 1, 16), (1, 0, 984), (0, 1, 14), (0, 0, 986))
+
+
+@pytest.mark.parametrize(
+    ("query", "truth"),
+    [("PNS(X: 1 vs 0 -> Y)", (0.002, 0.016)), ("PN(X: 1 vs 0 -> Y)", (1.0, 1.0))],
+)
+@pytest.mark.parametrize("trial", [TRIAL, REPEATED_TRIAL], ids=["counted", "repeated"])
+def test_named_weights_hold_for_the_sources_that_have_the_column(query, truth, trial):
+    """Tian and Pearl (2000), Probabilities of causation, section 5: a drug and its survivors."""
+    found = bound(BOW, query, OBSERVATION, weights="n", sources={experiment("X"): trial}, seed=0)
+    assert ends(found) == pytest.approx(truth, abs=1e-6)
+    sources = {experiment("X"): REPEATED_TRIAL}
+    repeated = bound(BOW, query, REPEATED_OBSERVATION, sources=sources, seed=0)
+    assert found.interval() == pytest.approx(repeated.interval(), abs=1e-9)
+    told = any("each row of do(X) counts once: it has no column 'n'" in n for n in found.notes)
+    assert told == (trial is REPEATED_TRIAL)
+
+
+def test_weights_of_a_source_whose_effect_is_identified_are_told_too():
+    sources = {experiment("X"): REPEATED_TRIAL}
+    found = bound(BOW, "ATE(X -> Y)", OBSERVATION, weights="n", sources=sources, seed=0)
+    assert float(found.lower) == float(found.upper) == pytest.approx(0.002, abs=1e-3)
+    assert "each row of do(X) counts once: it has no column 'n' of weights" in found.notes

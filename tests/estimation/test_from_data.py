@@ -422,3 +422,31 @@ def test_a_dose_has_a_default(query: str, name: str, truth: float) -> None:
     assert name in found.method
     low, high = found.interval()
     assert float(low) < truth < float(high)
+
+
+def test_a_named_column_weights_each_source_that_has_it() -> None:
+    estimand = identify(ADMG.parse("X -> Y; X <-> Y"), QUERY, experiments=[{"X"}])
+    trial = {"X": [0, 0, 1, 1], "Y": [0, 1, 0, 1], "n": [60, 40, 30, 70]}
+    repeated = {name: np.repeat(trial[name], trial["n"]) for name in "XY"}
+    key = (None, ("X",))
+    found = estimate(estimand, None, sources={key: trial}, weights="n", method=FEW, seed=0)
+    plain = estimate(estimand, None, sources={key: repeated}, method=FEW, seed=0)
+    assert found.interval() == plain.interval()
+    assert found.diagnostics["plug_in"] == pytest.approx(0.7)
+    with pytest.raises(DataError, match="no column 'm'"):
+        estimate(estimand, None, sources={key: trial}, weights="m", method=FEW, seed=0)
+
+
+@pytest.mark.parametrize("weights", ["n", [50] * 4], ids=["named", "numbers"])
+def test_sources_whose_rows_count_once_are_told(weights: str | list[int]) -> None:
+    domain = Domain("trial", ["age"], [["X"]], observational=False)
+    estimand = identify(ADMG.parse("age -> {X, Y}; X -> Y; X <-> Y"), QUERY, domains=[domain])
+    trial = {"age": [0, 1] * 120, "X": [0, 0, 1, 1] * 60, "Y": [0, 1, 1] * 80}
+    ages = {"age": [0, 0, 1, 1], "X": [0] * 4, "Y": [0] * 4, "n": [50] * 4}
+    sources = {("trial", "X"): trial}
+    found = estimate(estimand, ages, sources=sources, weights=weights, method=FEW, seed=0)
+    explicit = {(None, ()): weights}
+    named = estimate(estimand, ages, sources=sources, weights=explicit, method=FEW, seed=0)
+    assert found.interval() == named.interval()
+    assert any("each row of do(X) in trial counts once" in note for note in found.notes)
+    assert not any("counts once" in note for note in named.notes)
