@@ -1,5 +1,8 @@
 """Diagrams of causal models and what can be read off them.
 
+Where a function's first argument is a diagram, its text (``"X -> Y; X <-> Y"``) or an `SCM` will
+do as well.
+
 ================================ ============================================== ====================
 name                             what it does                                   paper
 ================================ ============================================== ====================

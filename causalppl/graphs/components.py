@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.mixed import Nodes, closure
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from causalppl.graphs.admg import ADMG
 
 
+@takes_diagram
 def districts(graph: ADMG, within: Nodes | None = None) -> tuple[frozenset[str], ...]:
     """Split the nodes into districts: connected by bidirected edges.
 
@@ -40,6 +42,7 @@ def districts(graph: ADMG, within: Nodes | None = None) -> tuple[frozenset[str],
     return tuple(map(graph.names, district_masks(graph.sibling_masks, mask)))
 
 
+@takes_diagram
 def district_of(graph: ADMG, nodes: Nodes) -> frozenset[str]:
     """Unite the districts of some nodes.
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from causalppl.exceptions import GraphError
 from causalppl.graphs.admg import ADMG
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.dot import DotText, Edge, quote, read_dot
 from causalppl.graphs.mixed import Nodes
 from causalppl.graphs.parse import syntax_error
@@ -17,6 +18,7 @@ from causalppl.graphs.parse import syntax_error
 # networkx
 
 
+@takes_diagram
 def to_networkx(graph: ADMG) -> "nx.DiGraph | nx.MultiDiGraph":
     """Copy a diagram into networkx.
 
@@ -95,6 +97,7 @@ def from_networkx(graph: "nx.DiGraph", bidirected: "nx.Graph | None" = None) -> 
 # DOT
 
 
+@takes_diagram
 def to_dot(graph: ADMG, *, hidden: Nodes = ()) -> str:
     """Write a diagram in Graphviz's language; bidirected edges are dashed with ``dir=both``.
 
@@ -273,6 +276,7 @@ def from_dagitty(text: str) -> ADMG:
     return parse_dagitty(text).observed()
 
 
+@takes_diagram
 def to_dagitty(
     graph: ADMG,
     *,
@@ -318,6 +322,7 @@ def to_dagitty(
 # arrays
 
 
+@takes_diagram
 def to_arrays(graph: ADMG) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Write a diagram as adjacency matrices.
 

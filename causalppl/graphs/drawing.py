@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.layout import FONT_SIZE, LINE_HEIGHT, Box, lay_out
 from causalppl.graphs.mixed import Nodes
 from causalppl.graphs.routing import Points, Route, corner_radius, route, sample
@@ -83,6 +84,7 @@ def _picture(
     )
 
 
+@takes_diagram
 def to_svg(graph: ADMG, *, hidden: Nodes = (), highlight: Nodes = ()) -> str:
     """Draw a diagram as SVG: causes to the left, ``<->`` dashed; notebooks show it by themselves.
 
@@ -157,6 +159,7 @@ def _baselines(box: Box) -> list[tuple[str, float]]:
     return [(line, first + k * LINE_HEIGHT) for k, line in enumerate(box.lines)]
 
 
+@takes_diagram
 def draw(
     graph: ADMG,
     ax: Any = None,

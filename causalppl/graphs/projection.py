@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.mixed import Nodes, iterate_bits
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from causalppl.graphs.admg import ADMG
 
 
+@takes_diagram
 def latent_projection(graph: ADMG, keep: Nodes) -> ADMG:
     """Forget all nodes but some.
 
@@ -73,6 +75,7 @@ def eliminate(
     return up, side
 
 
+@takes_diagram
 def canonical_dag(graph: ADMG) -> tuple[ADMG, frozenset[str]]:
     """Replace each bidirected edge by a latent cause of its two ends.
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from causalppl.exceptions import GraphError
 from causalppl.graphs.admg import ADMG
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.mixed import Nodes
 from causalppl.graphs.separation import find_minimal_separator, is_separated, minimal_separators
 
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 
+@takes_diagram
 def selection_diagram(graph: ADMG, shifted: Mapping[str, Nodes]) -> ADMG:
     """Add a selection node ``S_population`` for each population that differs from the target.
 
@@ -58,6 +60,7 @@ def selection_diagram(graph: ADMG, shifted: Mapping[str, Nodes]) -> ADMG:
     return ADMG(nodes, edges, graph.bidirected_edges)
 
 
+@takes_diagram
 def shifted_variables(diagram: ADMG, node: str) -> tuple[str, ...]:
     """List the variables that a selection node points at, in the diagram's order.
 
@@ -84,6 +87,7 @@ def shifted_variables(diagram: ADMG, node: str) -> tuple[str, ...]:
     return diagram.in_order(diagram.children(node))
 
 
+@takes_diagram
 def is_s_admissible(
     graph: ADMG, shifted: Nodes, treatment: Nodes, outcome: Nodes, covariates: Nodes = ()
 ) -> bool:
@@ -128,6 +132,7 @@ def is_s_admissible(
     return is_separated(cut, node, outcome, graph.names(given))
 
 
+@takes_diagram
 def find_s_admissible_set(
     graph: ADMG, shifted: Nodes, treatment: Nodes, outcome: Nodes, within: Nodes | None = None
 ) -> frozenset[str] | None:
@@ -164,6 +169,7 @@ def find_s_admissible_set(
     return None if found is None else found - graph.names(graph.mask(treatment))
 
 
+@takes_diagram
 def s_admissible_sets(
     graph: ADMG, shifted: Nodes, treatment: Nodes, outcome: Nodes, within: Nodes | None = None
 ) -> Iterator[frozenset[str]]:

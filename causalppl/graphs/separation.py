@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from causalppl.exceptions import GraphError
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.components import district_masks
 from causalppl.graphs.mixed import Nodes, iterate_bits, union
 
@@ -24,6 +25,7 @@ _State: TypeAlias = tuple[int, bool]
 """On an open walk: a node, and whether the edge that led there has an arrowhead at it."""
 
 
+@takes_diagram
 def is_separated(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes = ()) -> bool:
     """Say whether X and Y are m-separated given Z.
 
@@ -99,6 +101,7 @@ def _disjoint(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes) -> tuple[int, int, int]
 # separators
 
 
+@takes_diagram
 def find_minimal_separator(
     graph: ADMG, X: Nodes, Y: Nodes, include: Nodes = (), restrict: Nodes | None = None
 ) -> frozenset[str] | None:
@@ -143,6 +146,7 @@ def find_minimal_separator(
     return graph.names(nearest & near | included)
 
 
+@takes_diagram
 def minimal_separators(
     graph: ADMG, X: Nodes, Y: Nodes, include: Nodes = (), restrict: Nodes | None = None
 ) -> Iterator[frozenset[str]]:
@@ -277,6 +281,7 @@ class Path:
         return self.nodes[0] + "".join(f" {arrow} {node}" for arrow, node in steps)
 
 
+@takes_diagram
 def find_open_path(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes = ()) -> Path | None:
     """Find a path from X to Y that is open given Z: the witness that they are not m-separated.
 
@@ -376,6 +381,7 @@ class Independence:
         return f"{self.left} _||_ {self.right}{given}"
 
 
+@takes_diagram
 def is_separable(graph: ADMG, a: str, b: str) -> bool:
     """Say whether some set m-separates two nodes; if none does, an inducing path joins them.
 
@@ -398,6 +404,7 @@ def is_separable(graph: ADMG, a: str, b: str) -> bool:
     return find_minimal_separator(graph, (a,), (b,)) is not None
 
 
+@takes_diagram
 def implied_independences(graph: ADMG) -> tuple[Independence, ...]:
     """List one independence for each pair of nodes that some set separates.
 

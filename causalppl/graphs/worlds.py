@@ -7,12 +7,14 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from causalppl.exceptions import GraphError
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.mixed import Nodes, closure, iterate_bits
 
 if TYPE_CHECKING:
     from causalppl.graphs.admg import ADMG
 
 
+@takes_diagram
 def twin_network(graph: ADMG, interventions: Mapping[str, Nodes]) -> ADMG:
     """Draw the factual world and any number of intervened worlds in one diagram.
 
@@ -73,6 +75,7 @@ def _check_world(world: str) -> None:
         )
 
 
+@takes_diagram
 def swig(
     graph: ADMG,
     interventions: Collection[str] | Mapping[str, str],

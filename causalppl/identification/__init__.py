@@ -4,6 +4,9 @@ All of ``P(... | do(...))``, conditional, nested and soft interventional queries
 several populations go through one function; what the literature treats as separate algorithms are
 its special cases.
 
+Where a function's first argument is a diagram, its text (``"X -> Y; X <-> Y"``) or an `SCM` will
+do as well.
+
 ================================== ================================== ============== ==============
 name                               algorithm                          paper          completeness
 ================================== ================================== ============== ==============

@@ -16,6 +16,7 @@ from causalppl.graphs import (
     is_separated,
     minimal_separators,
 )
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.mixed import closure, union
 from causalppl.identification.arguments import causes_and_effects, covariates, limits
 from causalppl.identification.between import sets_between
@@ -27,6 +28,7 @@ from causalppl.identification.causal_paths import (
 )
 
 
+@takes_diagram
 def is_adjustment_set(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes = ()) -> bool:
     """Say whether adjusting for Z gives the effect of X on Y.
 
@@ -59,6 +61,7 @@ def is_adjustment_set(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes = ()) -> bool:
     return _separates(graph, proper_back_door_graph(graph, x, y), x, y, z)
 
 
+@takes_diagram
 def is_back_door_set(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes = ()) -> bool:
     """Say whether Z satisfies Pearl's back-door criterion: sufficient for adjustment, not needed.
 
@@ -89,6 +92,7 @@ def is_back_door_set(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes = ()) -> bool:
     return _separates(graph, graph.remove_outgoing(X), x, y, z)
 
 
+@takes_diagram
 def find_adjustment_set(
     graph: ADMG, X: Nodes, Y: Nodes, *, including: Nodes = (), within: Nodes | None = None
 ) -> frozenset[str] | None:
@@ -130,6 +134,7 @@ def find_adjustment_set(
     return find_minimal_separator(cut, X, Y, held, permitted)
 
 
+@takes_diagram
 def adjustment_sets(
     graph: ADMG, X: Nodes, Y: Nodes, *, including: Nodes = (), within: Nodes | None = None
 ) -> Iterator[frozenset[str]]:
@@ -169,6 +174,7 @@ def adjustment_sets(
     return minimal_separators(cut, X, Y, held, permitted)
 
 
+@takes_diagram
 def all_adjustment_sets(
     graph: ADMG, X: Nodes, Y: Nodes, *, including: Nodes = (), within: Nodes | None = None
 ) -> Iterator[frozenset[str]]:
@@ -246,6 +252,7 @@ class AdjustmentFailure:
         return f"{self.node} is affected by the causal path {self.causal_path}, by {self.descent}"
 
 
+@takes_diagram
 def explain_adjustment(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes = ()) -> AdjustmentFailure | None:
     """Show why Z is not an adjustment set for the effect of X on Y.
 

@@ -15,12 +15,14 @@ criterion for sets: it does not leave its start set by an arrow further on eithe
 from collections.abc import Iterator
 
 from causalppl.graphs import ADMG, Nodes, is_separated
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.mixed import closure, union
 from causalppl.identification.arguments import causes_and_effects, covariates, limits
 from causalppl.identification.between import sets_between
 from causalppl.identification.causal_paths import reach
 
 
+@takes_diagram
 def is_front_door_set(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes) -> bool:
     """Say whether Z satisfies the front-door criterion, in linear time.
 
@@ -52,6 +54,7 @@ def is_front_door_set(graph: ADMG, X: Nodes, Y: Nodes, Z: Nodes) -> bool:
     )
 
 
+@takes_diagram
 def find_front_door_set(
     graph: ADMG, X: Nodes, Y: Nodes, *, including: Nodes = (), within: Nodes | None = None
 ) -> frozenset[str] | None:
@@ -92,6 +95,7 @@ def find_front_door_set(
     return None if largest is None else graph.names(_smallest(graph, x, y, included, largest))
 
 
+@takes_diagram
 def front_door_sets(
     graph: ADMG, X: Nodes, Y: Nodes, *, including: Nodes = (), within: Nodes | None = None
 ) -> Iterator[frozenset[str]]:

@@ -35,12 +35,14 @@ from causalppl.graphs import (
     is_separated,
     minimal_separators,
 )
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.components import district_masks
 from causalppl.graphs.mixed import closure, iterate_bits, union
 from causalppl.identification.arguments import causes_and_effects, covariates, refuse_overlap
 from causalppl.identification.causal_paths import reach
 
 
+@takes_diagram
 def find_imitation_policy_set(
     graph: ADMG, action: str, reward: str, policy_inputs: Nodes
 ) -> frozenset[str] | None:
@@ -76,6 +78,7 @@ def find_imitation_policy_set(
     return find_minimal_separator(cut, (action,), (reward,), (), graph.names_in_order(inputs))
 
 
+@takes_diagram
 def explain_imitability(graph: ADMG, action: str, reward: str, policy_inputs: Nodes) -> Path | None:
     """Show a path by which the expert uses what the imitator cannot make up for.
 
@@ -145,6 +148,7 @@ class ImitationInstrument:
     policy_inputs: tuple[str, ...]
 
 
+@takes_diagram
 def imitation_instruments(
     graph: ADMG,
     action: str,
@@ -235,6 +239,7 @@ def _with_switch(graph: ADMG, action: str, inputs: int) -> tuple[ADMG, str]:
     return ADMG(nodes, (*graph.directed_edges, *edges), graph.bidirected_edges), switch
 
 
+@takes_diagram
 def is_policy_effect_identifiable(
     graph: ADMG, action: str, policy_inputs: Nodes, outcome: Nodes
 ) -> bool:

@@ -2,12 +2,14 @@
 
 from causalppl.exceptions import GraphError
 from causalppl.graphs import ADMG, Nodes, is_separated
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.mixed import closure, iterate_bits
 from causalppl.identification.arguments import causes_and_effects, covariates, refuse_overlap
 from causalppl.identification.causal_paths import on_causal_paths, without_edges
 from causalppl.identification.minimum_cut import Network, maximum_flow
 
 
+@takes_diagram
 def is_instrumental_set(
     graph: ADMG, Z: Nodes, X: Nodes, y: str, given: Nodes = (), *, direct: bool = False
 ) -> bool:
@@ -69,6 +71,7 @@ def is_instrumental_set(
     return generic_rank(graph, z | w, x | w) == (x | w).bit_count()
 
 
+@takes_diagram
 def generic_rank(graph: ADMG, rows: int, columns: int) -> int:
     """Find the rank that a block of the covariance matrix has for almost all coefficients.
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from causalppl.exceptions import GraphError
 from causalppl.graphs import ADMG, Nodes, find_minimal_separator, is_separated
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.mixed import closure, iterate_bits
 from causalppl.identification.arguments import causes_and_effects, covariates, refuse_overlap
 from causalppl.identification.causal_paths import on_causal_paths, without_edges
@@ -41,6 +42,7 @@ class Instrument:
         return f"{self.node} given {', '.join(self.given)}" if self.given else self.node
 
 
+@takes_diagram
 def is_instrument(
     graph: ADMG, z: str, x: str, y: str, given: Nodes = (), *, direct: bool = False
 ) -> bool:
@@ -82,6 +84,7 @@ def is_instrument(
     )
 
 
+@takes_diagram
 def find_instruments(
     graph: ADMG, x: str, y: str, *, within: Nodes | None = None, direct: bool = False
 ) -> tuple[Instrument, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from causalppl.exceptions import GraphError, NotIdentifiableError
 from causalppl.graphs import ADMG
-from causalppl.graphs.checked import check_diagram
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.mixed import Nodes, closure, iterate_bits, union
 from causalppl.identification.identify import identify
 from causalppl.queries import Event, Intervention, Query, Term
@@ -21,6 +21,7 @@ from causalppl.queries import Event, Intervention, Query, Term
 __all__ = ["minimal_intervention_sets", "possibly_optimal_sets", "requires_experiment"]
 
 
+@takes_diagram
 def minimal_intervention_sets(
     graph: ADMG, reward: str, *, manipulable: Nodes | None = None
 ) -> tuple[frozenset[str], ...]:
@@ -65,6 +66,7 @@ def minimal_intervention_sets(
     return _listed(graph, found)
 
 
+@takes_diagram
 def possibly_optimal_sets(
     graph: ADMG, reward: str, *, manipulable: Nodes | None = None
 ) -> tuple[frozenset[str], ...]:
@@ -105,6 +107,7 @@ def possibly_optimal_sets(
     return _listed(kept, _PossiblyOptimal(kept, kept.mask(reward)).run())
 
 
+@takes_diagram
 def requires_experiment(graph: ADMG, treatment: Nodes, outcome: str) -> bool:
     """Whether observation alone cannot tell what setting the treatment does to the outcome.
 
@@ -122,7 +125,6 @@ def requires_experiment(graph: ADMG, treatment: Nodes, outcome: str) -> bool:
         >>> requires_experiment(bow(), "X", "Y"), requires_experiment(front_door(), "X", "Y")
         (True, False)
     """
-    check_diagram(graph)
     names = graph.in_order(treatment)
     graph.mask(outcome)
     query = Query("P", (Event(Term(outcome)),), do=tuple(map(Intervention, names)))
@@ -189,7 +191,6 @@ def _ancestors(graph: ADMG, y: int, cut: int, within: int) -> int:
 
 
 def _limits(graph: ADMG, reward: str, manipulable: Nodes | None) -> tuple[int, int]:
-    check_diagram(graph)
     y = graph.mask(reward)
     if y.bit_count() != 1:
         raise GraphError(f"the reward is {reward!r}; expected one node")

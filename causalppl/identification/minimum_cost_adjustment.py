@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from causalppl.exceptions import GraphError
 from causalppl.graphs import ADMG, Nodes, find_minimal_separator
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.mixed import iterate_bits, union
 from causalppl.graphs.separation import augmented
 from causalppl.identification.arguments import causes_and_effects, limits
@@ -11,6 +12,7 @@ from causalppl.identification.causal_paths import forbidden_nodes, proper_back_d
 from causalppl.identification.minimum_cut import minimum_vertex_cut
 
 
+@takes_diagram
 def find_minimum_cost_adjustment_set(
     graph: ADMG,
     X: Nodes,

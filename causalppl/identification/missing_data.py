@@ -6,7 +6,7 @@ from itertools import chain, combinations, islice
 
 from causalppl.exceptions import GraphError, NotIdentifiableError, QueryError
 from causalppl.graphs import ADMG, Path, find_open_path
-from causalppl.graphs.checked import check_diagram
+from causalppl.graphs.checked import takes_diagram
 from causalppl.identification.estimand import Estimand, Step
 from causalppl.identification.expression import (
     Node,
@@ -31,6 +31,7 @@ __all__ = ["MaskingPath", "recover_from_missing_data"]
 _FORGETTING = 32  # sets of incomplete variables to do without that are tried
 
 
+@takes_diagram
 def recover_from_missing_data(
     graph: ADMG, query: str | Query | Contrast, indicators: Mapping[str, str] | Iterable[str]
 ) -> Estimand:
@@ -83,7 +84,6 @@ def recover_from_missing_data(
         >>> recover_from_missing_data(graph, "P(Y | do(X))", {"Y": "R_Y"})
         P(Y | X, R_Y=1)
     """
-    check_diagram(graph)
     ordered = graph.in_canonical_order()
     shown = _checked_indicators(ordered, indicators)
     asked = parse_query(query) if isinstance(query, str) else query

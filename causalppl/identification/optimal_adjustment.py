@@ -10,6 +10,7 @@ always is an optimal one.
 
 from causalppl.exceptions import AssumptionError
 from causalppl.graphs import ADMG, Nodes, find_minimal_separator, is_separated
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.mixed import closure, iterate_bits, union
 from causalppl.identification.adjustment import find_adjustment_set, is_adjustment_set
 from causalppl.identification.arguments import causes_and_effects, limits
@@ -21,6 +22,7 @@ from causalppl.identification.causal_paths import (
 )
 
 
+@takes_diagram
 def optimal_adjustment_set(
     graph: ADMG, X: Nodes, Y: Nodes, *, within: Nodes | None = None
 ) -> frozenset[str] | None:
@@ -149,6 +151,7 @@ def _costs_nothing(
     return True
 
 
+@takes_diagram
 def optimal_minimal_adjustment_set(
     graph: ADMG, X: Nodes, Y: Nodes, *, within: Nodes | None = None
 ) -> frozenset[str] | None:

@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias
 
 from causalppl.exceptions import GraphError, QueryError
 from causalppl.graphs import ADMG
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.components import districts
 from causalppl.graphs.mixed import closure, iterate_bits
 from causalppl.graphs.parse import parse_graph
@@ -40,6 +41,7 @@ Paths: TypeAlias = str | Iterable[Sequence[str]]
 _Edge: TypeAlias = tuple[str, str]
 
 
+@takes_diagram
 def path_specific_query(
     graph: ADMG,
     treatment: str,
@@ -91,6 +93,7 @@ def path_specific_query(
     return Query(kind, (Event(writer.term(routes.outcome, True)),))
 
 
+@takes_diagram
 def path_specific_effect(
     graph: ADMG,
     treatment: str,
@@ -143,6 +146,7 @@ def path_specific_effect(
     return Query("E", (Event(first), Event(second)), coefficients=(1.0, -1.0))
 
 
+@takes_diagram
 def recanting_witnesses(graph: ADMG, treatment: str, outcome: str, paths: Paths) -> frozenset[str]:
     """Find the variables that a path-specific effect needs in two versions at once.
 
@@ -175,6 +179,7 @@ def recanting_witnesses(graph: ADMG, treatment: str, outcome: str, paths: Paths)
     return routes.graph.names(receiving & routes.has_other_path)
 
 
+@takes_diagram
 def recanting_districts(
     graph: ADMG, treatment: str, outcome: str, paths: Paths
 ) -> tuple[frozenset[str], ...]:

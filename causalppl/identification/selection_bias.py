@@ -26,7 +26,7 @@ from operator import or_
 
 from causalppl.exceptions import GraphError, NotIdentifiableError, QueryError
 from causalppl.graphs import ADMG, Path, find_minimal_separator, find_open_path, is_separated
-from causalppl.graphs.checked import check_diagram
+from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.components import district_masks
 from causalppl.graphs.mixed import closure, iterate_bits, union
 from causalppl.graphs.separation import minimal_separators
@@ -47,6 +47,7 @@ __all__ = ["SelectionWitness", "recover_from_selection"]
 _MOST_SEPARATORS = 20
 
 
+@takes_diagram
 def recover_from_selection(
     graph: ADMG,
     query: str | Query | Contrast,
@@ -201,7 +202,6 @@ def _given(query: Query) -> tuple[str, ...]:
 def _checked(
     graph: ADMG, selected_on: str, external: Iterable[Iterable[str]]
 ) -> list[frozenset[str]]:
-    check_diagram(graph)
     if effects := graph.children(selected_on):
         raise GraphError(
             f"the selection node {selected_on} has the effects {', '.join(sorted(effects))}; "

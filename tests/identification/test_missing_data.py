@@ -380,7 +380,7 @@ def test_unknown_nodes_are_refused() -> None:
     with pytest.raises(GraphError, match="W"):
         recover_from_missing_data(BLOCKS, "P(Y)", {"W": "R_X"})
     with pytest.raises(GraphError, match="expected an ADMG"):
-        recover_from_missing_data("X -> Y", "P(Y)", [])  # type: ignore[arg-type]
+        recover_from_missing_data(["X -> Y"], "P(Y)", [])  # type: ignore[arg-type]
 
 
 def test_indicators_cause_no_variables_and_are_always_seen() -> None:
