@@ -13,8 +13,8 @@ from causalppl.agents.choice import Choice
 from causalppl.agents.latent_classes import LatentClassModel
 from causalppl.agents.tabular_belief import TabularBelief
 from causalppl.agents.thompson import Belief, Engine
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import DataError, HeuristicWarning
+from causalppl.user_warning import warn_user
 
 __all__ = ["LatentClasses"]
 

@@ -18,9 +18,9 @@ from causalppl.bounds.type_model import District, TypeModel, count_types, why_no
 from causalppl.bounds.type_sampler import draw_laws, split_rhat
 from causalppl.estimation.contingency import occurring
 from causalppl.estimation.settings import check_count
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import ConvergenceWarning, DataError
 from causalppl.graphs import ADMG
+from causalppl.user_warning import warn_user
 
 __all__ = ["ResponseFunctionPosterior"]
 

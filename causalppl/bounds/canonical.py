@@ -16,13 +16,13 @@ from causalppl.bounds.method import BoundMethod, BoundProblem
 from causalppl.bounds.response_functions import TooManyTypesError
 from causalppl.bounds.source_laws import closed_part, read_laws
 from causalppl.estimation.settings import check_count
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import AssumptionError, DataError, HeuristicWarning
 from causalppl.graphs import ADMG
 from causalppl.inference.progress import progress_bar
 from causalppl.queries import Contrast, Query, Value
 from causalppl.queries.open_values import fill_open_values, label_open_values
 from causalppl.seeding import checked_seed
+from causalppl.user_warning import warn_user
 
 __all__ = ["Canonical"]
 

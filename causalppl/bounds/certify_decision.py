@@ -20,8 +20,8 @@ from causalppl.bounds.sensitivity_rows import (
 )
 from causalppl.bounds.tipping import TippingPoint, tipping_point
 from causalppl.data.column import listed
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import DataError, OverlapWarning
+from causalppl.user_warning import warn_user
 
 __all__ = ["certify_decision"]
 

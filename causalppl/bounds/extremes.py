@@ -12,9 +12,9 @@ from causalppl.bounds.resampling import Resampling
 from causalppl.bounds.weight_box import Overlap
 from causalppl.estimation.row_weights import are_whole
 from causalppl.estimation.settings import check_count
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import OverlapWarning
 from causalppl.seeding import checked_seed
+from causalppl.user_warning import warn_user
 
 __all__ = ["UNKNOWN", "UNSEEN", "Extremes", "bounds_of"]
 

@@ -32,8 +32,8 @@ from causalppl.estimation.front_door_sample import (
     resample,
 )
 from causalppl.estimation.propensity import MOST_CERTAIN
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import AssumptionError, DataError, OverlapWarning, QueryError
+from causalppl.user_warning import warn_user
 
 __all__ = ["FrontDoor"]
 

@@ -15,9 +15,9 @@ from causalppl.estimation.nuisance import check_learner, given_or, is_parametric
 from causalppl.estimation.propensity import predict_treatment
 from causalppl.estimation.row_weights import few_rows_worth, freedom_left
 from causalppl.estimation.settings import check_flags
-from causalppl.estimation.user_warning import warn_user
 from causalppl.estimation.weighting import CensoringModel, check_censoring
 from causalppl.exceptions import DataError, OverlapWarning, QueryError
+from causalppl.user_warning import warn_user
 
 __all__ = ["GEstimation"]
 

@@ -13,9 +13,9 @@ from causalppl.estimation.estimate import Estimate
 from causalppl.estimation.instrument_clusters import allow_for_weights, student_draws
 from causalppl.estimation.instrument_columns import InstrumentColumns
 from causalppl.estimation.instrument_stages import Errors, Stages, check_errors
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import DataError, HeuristicWarning
 from causalppl.queries import Contrast, Event, Intervention, Query, Term, Value
+from causalppl.user_warning import warn_user
 
 __all__ = ["GMM", "LIML", "InstrumentMethod", "TwoStageLeastSquares", "Wald", "average_effect"]
 

@@ -14,8 +14,8 @@ from causalppl.estimation.nested_formula import Expectation, Formula, inner_part
 from causalppl.estimation.nuisance import Fitted, plain_learner
 from causalppl.estimation.overlap import RARE, RARE_SHARE
 from causalppl.estimation.propensity import CERTAIN, MOST_CERTAIN
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import AssumptionError, OverlapWarning
+from causalppl.user_warning import warn_user
 
 __all__ = ["check_overlap", "describe_fixed"]
 

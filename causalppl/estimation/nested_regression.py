@@ -21,7 +21,6 @@ from causalppl.estimation.nested_overlap import check_overlap, describe_fixed
 from causalppl.estimation.nuisance import check_learner
 from causalppl.estimation.settings import check_count, check_flags
 from causalppl.estimation.support import treatments_of
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import AssumptionError, DataError, OverlapWarning
 from causalppl.identification import Estimand
 from causalppl.identification.expression import (
@@ -36,6 +35,7 @@ from causalppl.identification.expression import (
 )
 from causalppl.inference.progress import progress_bar
 from causalppl.queries import Value
+from causalppl.user_warning import warn_user
 
 __all__ = ["NestedRegression"]
 

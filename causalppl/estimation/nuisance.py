@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from causalppl.estimation.estimate import Array
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import ConvergenceWarning, DataError
+from causalppl.user_warning import warn_user
 
 __all__ = ["Fitted", "check_learner", "choose_learner", "is_parametric", "plain_learner"]
 

@@ -33,8 +33,8 @@ from causalppl.estimation.nuisance import (
 from causalppl.estimation.outcome_support import describe_support
 from causalppl.estimation.row_weights import few_rows_worth, freedom_left
 from causalppl.estimation.settings import check_flags
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import DataError, OverlapWarning
+from causalppl.user_warning import warn_user
 
 __all__ = ["GFormula"]
 

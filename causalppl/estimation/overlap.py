@@ -9,8 +9,8 @@ import numpy as np
 from causalppl.estimation.adjustment_design import FEWEST, AdjustmentDesign
 from causalppl.estimation.adjustment_question import Arm, Mean
 from causalppl.estimation.estimate import Array
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import AssumptionError, OverlapWarning
+from causalppl.user_warning import warn_user
 
 __all__ = ["ArmOverlap", "balancing_weights", "describe_overlap", "effective_size"]
 

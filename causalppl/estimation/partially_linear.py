@@ -21,7 +21,6 @@ from causalppl.estimation.nuisance import (
 from causalppl.estimation.overlap import effective_size
 from causalppl.estimation.propensity import find_separation
 from causalppl.estimation.settings import check_count
-from causalppl.estimation.user_warning import warn_user
 from causalppl.exceptions import (
     AssumptionError,
     DataError,
@@ -29,6 +28,7 @@ from causalppl.exceptions import (
     OverlapWarning,
     QueryError,
 )
+from causalppl.user_warning import warn_user
 
 __all__ = ["PartiallyLinear"]
 

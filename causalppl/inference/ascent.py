@@ -1,13 +1,13 @@
 """Steps up the ELBO until it does not rise any more."""
 
 import math
-import warnings
 from collections.abc import Callable
 
 import torch
 
 from causalppl.exceptions import ConvergenceWarning, FitError
 from causalppl.inference.progress import progress_bar
+from causalppl.user_warning import warn_user
 
 WINDOW = 50
 """Steps between two looks at the ELBO."""
@@ -80,8 +80,7 @@ class _Convergence:
 
     def warn_if_rising(self, trace: list[float]) -> None:
         if self._quiet < 2 and self._risen:
-            warnings.warn(
+            warn_user(
                 f"the ELBO was still rising after {len(trace)} steps; raise num_steps",
                 ConvergenceWarning,
-                stacklevel=5,
             )

@@ -1,7 +1,6 @@
 """Whether a fit can be trusted: numbers that are finite, steps that settled, a guide that fits."""
 
 import math
-import warnings
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from causalppl.exceptions import ConvergenceWarning, FitError
 from causalppl.inference.diagnostics import psis
 from causalppl.inference.khat import KHAT_LIMIT
+from causalppl.user_warning import warn_user
 
 _GOOD_EFFICIENCY = 0.95  # of importance sampling from the guide
 
@@ -93,4 +93,4 @@ def misfit(diagnostics: dict[str, float]) -> list[str]:
 
 def warn(message: str) -> None:
     """Tell the user that a fit may not have converged."""
-    warnings.warn(message, ConvergenceWarning, stacklevel=2)
+    warn_user(message, ConvergenceWarning)

@@ -1,7 +1,6 @@
 """How far a guide's plain draws are off, told by weighing those of some units."""
 
 import math
-import warnings
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from causalppl.exceptions import ConvergenceWarning
 from causalppl.inference.engine import Answer, Problem
+from causalppl.user_warning import warn_user
 
 _CLEARLY = 2.0  # times the Monte Carlo error
 
@@ -42,11 +42,10 @@ def bias_diagnostics(problem: Problem, answer: Answer, log_weights: Tensor) -> d
         if bias > _CLEARLY * error:
             told.append(f"{key} by about {bias:.2g} (its Monte Carlo error is {error:.2g})")
     if told:
-        warnings.warn(
+        warn_user(
             f"the guide's means of single units are off: {'; '.join(told)}; correct them with "
             "correct=True, or train with more steps, wider layers or flow=True",
             ConvergenceWarning,
-            stacklevel=4,
         )
     return found
 

@@ -13,7 +13,7 @@ from causalppl.inference.engine import Answer, Engine, Problem
 from causalppl.inference.khat import judge
 from causalppl.inference.latents import Latents, joined
 from causalppl.inference.progress import progress_bar
-from causalppl.inference.refusals import find_refusal
+from causalppl.inference.refusals import find_refusal, other_engines
 from causalppl.inference.resampling import settled
 from causalppl.inference.settings import check_counts
 from causalppl.inference.weighing import can_weigh, weigh
@@ -120,8 +120,11 @@ class Importance(Engine):
             if latents.shared:
                 unit = (unit.sum(1) + shared)[:, None]
             unit = unit.reshape(latents.num_parameter_draws, samples, -1)
-            _check_some_weight(unit, n)
-            weights, diagnostics = judge(unit, unit, bool(latents.shared), num_units=n)
+            _check_some_weight(unit, problem)
+            advice = other_engines(problem, "raise num_samples, or give Importance a better guide")
+            weights, diagnostics = judge(
+                unit, unit, bool(latents.shared), num_units=n, advice=advice
+            )
             if weights is None:  # too few to be smoothed
                 weights = torch.log_softmax(unit, 1).expand(-1, -1, n)
             effective = 1 / torch.softmax(weights.double(), 1).square().sum(1).amin(0)
@@ -184,15 +187,15 @@ def _is_plain(problem: Problem) -> bool:
     return can_weigh(problem) and all(len(sites[key].plates) <= 1 for key in problem.evidence)
 
 
-def _check_some_weight(log_weights: Tensor, num_units: int) -> None:
+def _check_some_weight(log_weights: Tensor, problem: Problem) -> None:
     log_weights.nan_to_num_(nan=-torch.inf, neginf=-torch.inf)
     dead = (log_weights.amax(1) == -torch.inf).any(0)
     if bool(dead.any()):
-        who = f"{int(dead.sum())} of {num_units} units" if len(dead) > 1 else "the units"
+        who = f"{int(dead.sum())} of {problem.num_units} units" if len(dead) > 1 else "the units"
         raise ImpossibleEvidenceError(
             f"none of {log_weights.shape[1]} draws of the latents gives the evidence of {who} a "
-            "positive probability; check its values, raise num_samples, or use an engine that "
-            "looks for the evidence (Variational, NUTS)"
+            "positive probability; check its values, "
+            f"{other_engines(problem, 'raise num_samples, or give Importance a guide')}"
         )
 
 

@@ -1,7 +1,6 @@
 """How well a fitted model predicts a unit that was left out of the fit."""
 
 import math
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from causalppl.inference.training_data import TrainingData
 from causalppl.inference.unit_likelihood import UnitLikelihood
 from causalppl.programs.scm import SCM
 from causalppl.seeding import forked_rng
+from causalppl.user_warning import warn_user
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -345,11 +345,10 @@ def _accuracy(bias: float, impossible: int, rows: int) -> Iterator[str]:
 def _warn(result: LeaveOneOut) -> None:
     if not (bad := result.unreliable):
         return
-    warnings.warn(
+    warn_user(
         f"k-hat is above {KHAT_LIMIT} for {told_rows(bad, result.num_rows)}, worst "
         f"{result.worst_khat:.2f}: leaving one of them out moves the posterior too far for its "
         "draws; look at these rows, take laws with heavier tails or stronger priors, or fit again "
         "without them and judge them by that",
         ConvergenceWarning,
-        stacklevel=3,
     )

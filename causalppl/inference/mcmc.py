@@ -1,6 +1,5 @@
 """Hamiltonian Monte Carlo over the latents of all units and parameter draws together."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +15,7 @@ from causalppl.inference.refusals import find_refusal
 from causalppl.inference.settings import check_counts, check_share
 from causalppl.inference.unit_laplace import Laplace, laplace
 from causalppl.seeding import forked_rng
+from causalppl.user_warning import warn_user
 
 RHAT_LIMIT = 1.01
 """Above this R-hat chains have not mixed (Vehtari et al. 2021)."""
@@ -175,11 +175,10 @@ class NUTS(Engine):
         if divergences:
             problems.append(f"{divergences} of {len(draws) * draws.shape[1]} steps diverged")
         if problems:
-            warnings.warn(
+            warn_user(
                 "; ".join(problems)
                 + "; raise warmup_steps and num_samples, or target_accept towards 1",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return {
             "is_mcmc": True,

@@ -1,6 +1,5 @@
 """Draws of fitted parameters, weighted by what a new unit's evidence tells of them."""
 
-import warnings
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +15,7 @@ from causalppl.inference.question import Question
 from causalppl.inference.training_data import TrainingData
 from causalppl.inference.unit_likelihood import unit_likelihood
 from causalppl.seeding import forked_rng
+from causalppl.user_warning import warn_user
 
 _FEW = 10  # new units that update the draws unasked
 _SAME = 1e-6  # relative difference of a training row's value: rounding
@@ -83,7 +83,7 @@ def weigh_parameters(
     if isinstance(found, str):
         note = f"{_KEPT}: their likelihood could not be had ({found})"
         if update:
-            warnings.warn(note, ConvergenceWarning, stacklevel=3)
+            warn_user(note, ConvergenceWarning)
         return ParameterWeights(notes=(note,))
     return _smoothed(found, count, len(is_new))
 
@@ -162,12 +162,11 @@ def _smoothed(log_likelihoods: Tensor, count: int, num_units: int) -> ParameterW
     weights = torch.as_tensor(smooth)
     ess = float(1 / weights.exp().square().sum())
     if khat > KHAT_LIMIT:
-        warnings.warn(
+        warn_user(
             f"weighing the parameters' draws by the evidence has k-hat {khat:.2f}, above "
             f"{KHAT_LIMIT}: it moves them too far; fit these units with the data, or give "
             "update_parameters=False",
             ConvergenceWarning,
-            stacklevel=4,
         )
     note = (
         f"the parameters' draws were weighted by the evidence of {count} of {num_units} units, "

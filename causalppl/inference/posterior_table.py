@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from causalppl.exceptions import DataError
 from causalppl.given import told
 from causalppl.inference import diagnostics as measures
-from causalppl.inference.khat import KHAT_LIMIT
+from causalppl.inference.khat import KHAT_LIMIT, khat_of
 from causalppl.inference.laws import EmpiricalLaw, FiniteLaw, Law, NormalLaw
 
 if TYPE_CHECKING:
@@ -132,8 +133,8 @@ def _khats(posterior: "Posterior") -> npt.NDArray[np.float64]:
     """Pareto k-hat, one or one per unit: the engine's own, or that of the weights."""
     khat: Any = posterior.diagnostics.get("khat")
     if khat is None and posterior.log_weights is not None:
-        logs = posterior.log_weights.values
-        _, khat = measures.psis(logs.reshape(-1, *logs.shape[2:]))
+        logs = torch.as_tensor(posterior.log_weights.values)
+        khat = khat_of(logs.reshape(1, logs.shape[0] * logs.shape[1], -1)).reshape(logs.shape[2:])
     return np.asarray(-np.inf if khat is None else khat, dtype=float)
 
 

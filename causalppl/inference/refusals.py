@@ -27,6 +27,13 @@ def find_refusal(problem: Problem, *, is_enumerating: bool = True) -> str | None
     return None
 
 
+def other_engines(problem: Problem, advice: str) -> str:
+    """Return advice for evidence that is too rare, led by the engines that could take it."""
+    if find_refusal(problem) is not None:
+        return advice
+    return f"use Variational or NUTS, or {advice}"
+
+
 def _find_infinite(problem: Problem) -> str | None:
     sites = problem.scm.structure.sites
     for name in _latent_names(problem):

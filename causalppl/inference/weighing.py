@@ -1,7 +1,5 @@
 """Likelihood weighting as one forward run: evidence is put in, and its density is the weight."""
 
-import warnings
-
 import torch
 from tqdm.auto import tqdm
 
@@ -9,8 +7,10 @@ from causalppl.exceptions import ConvergenceWarning, ImpossibleEvidenceError
 from causalppl.inference.closed_form import repeat_units, repeated
 from causalppl.inference.diagnostics import psis
 from causalppl.inference.engine import Answer, Problem
-from causalppl.inference.khat import KHAT_LIMIT
+from causalppl.inference.khat import KHAT_LIMIT, capped
+from causalppl.inference.refusals import other_engines
 from causalppl.programs.simulate import simulate
+from causalppl.user_warning import warn_user
 
 _CHUNK = 4_000_000  # values in one run, per site and world
 _KEPT = 20_000_000  # draws of a target that are held at once
@@ -66,30 +66,32 @@ def weigh(problem: Problem, samples: int, *, progress: bool = False) -> Answer:
             value = run[key]
             draws[key].append(value.reshape(*shape, *value.shape[2:]))
     joined = {key: torch.cat(values, 1) for key, values in draws.items()}
-    return _smoothed(joined, torch.cat(weights, 1))
+    return _smoothed(joined, torch.cat(weights, 1), problem)
 
 
-def _smoothed(draws: dict[str, torch.Tensor], log_weights: torch.Tensor) -> Answer:
+def _smoothed(
+    draws: dict[str, torch.Tensor], log_weights: torch.Tensor, problem: Problem
+) -> Answer:
     log_weights = log_weights.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
     dead = (log_weights.amax(1) == -torch.inf).any(0)
     if bool(dead.any()):
         raise ImpossibleEvidenceError(
             f"none of {log_weights.shape[1]} draws of the latents gives the evidence of "
-            f"{int(dead.sum())} of {len(dead)} units a positive density; check its values, raise "
-            "num_samples, or use an engine that looks for the evidence (Variational, NUTS)"
+            f"{int(dead.sum())} of {len(dead)} units a positive density; check its values, "
+            f"{other_engines(problem, 'raise num_samples, or give Importance a guide')}"
         )
     smoothed, khat = psis(log_weights.movedim(1, 0).cpu().numpy())
     smooth = torch.as_tensor(smoothed, device=log_weights.device).movedim(0, 1)
-    worst = torch.as_tensor(khat).reshape(log_weights.shape[0], -1).amax(0)
+    found = torch.as_tensor(khat).reshape(log_weights.shape[0], -1)
+    worst = capped(found, log_weights).amax(0)
     effective = 1 / torch.softmax(smooth, 1).square().sum(1).amin(0)
     unreliable = int((worst > KHAT_LIMIT).sum())
     if unreliable:
-        warnings.warn(
+        warn_user(
             f"the weights of {unreliable} of {len(worst)} units have k-hat above {KHAT_LIMIT} "
             f"(largest {float(worst.max()):.2f}): their evidence is too rare for weighing; "
-            "use Variational or NUTS, or raise num_samples",
+            f"{other_engines(problem, 'raise num_samples, or give Importance a guide')}",
             ConvergenceWarning,
-            stacklevel=2,
         )
     diagnostics = {"khat": worst.tolist(), "ess": effective.tolist()}
     return Answer(draws=draws, log_weights=smooth, diagnostics=diagnostics)

@@ -70,3 +70,49 @@ def test_rare_evidence_warns_and_impossible_evidence_raises():
 
     with pytest.raises(ImpossibleEvidenceError):
         cp.infer(cp.SCM(bounded), "E[Z | W=30]", engine=engine, seed=0)
+
+
+def counted(y):
+    """Values of a Poisson latent behind a bounded density, and their posterior by the sum."""
+    m = torch.arange(80.0, dtype=torch.float64)
+    prior = dist.Poisson(torch.tensor(2.0, dtype=torch.float64)).log_prob(m)
+    return m, torch.softmax(prior + dist.Gamma(2.0, 1 / (1 + 0.2 * m)).log_prob(torch.tensor(y)), 0)
+
+
+def counts():
+    m = pyro.sample("M", dist.Poisson(2.0))
+    return pyro.sample("Y", dist.Gamma(2.0, 1 / (1 + 0.2 * m)))
+
+
+@pytest.mark.parametrize("y", [1.0, 4.0, 9.0, 15.0])
+@pytest.mark.parametrize("samples", [2_000, 20_000, 100_000])
+def test_tied_weights_of_a_discrete_latent_raise_no_alarm(y, samples):
+    m, law = counted(y)
+    exact = float((law * m).sum())
+    engine = cp.Importance(num_samples=samples)
+    found = cp.infer(
+        counts, f"E[M | Y={y}]", engine=engine, seed=0, num_draws=samples
+    )  # no warning
+    assert found.mean()["M"] == pytest.approx(exact, abs=5 * found.sd()["M"])
+    khat = found.summary()["khat"]
+    assert torch.isfinite(torch.tensor(khat.values)).all()
+    assert khat.max() < 0.7
+    assert "trusted" not in found.interpret()
+
+
+def test_a_warning_points_to_the_line_that_asked_and_names_no_engine_that_refuses():
+    def rare():
+        m = pyro.sample("M", dist.Poisson(2.0))
+        pyro.sample("Y", dist.Normal(m, 0.3))
+
+    with pytest.warns(ConvergenceWarning, match="raise num_samples") as log:
+        cp.infer(rare, "E[M | Y=14]", engine=cp.Importance(), seed=0)
+    assert [entry.filename for entry in log] == [__file__]
+    assert not any(name in str(log[0].message) for name in ("Variational", "NUTS"))
+
+    def smooth():
+        u = pyro.sample("U", dist.Normal(0.0, 1.0))
+        pyro.sample("Y", dist.Normal(u, 0.1))
+
+    with pytest.warns(ConvergenceWarning, match="use Variational or NUTS"):
+        cp.infer(smooth, "E[U | Y=5]", engine=cp.Importance(num_samples=1_000), seed=0)

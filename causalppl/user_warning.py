@@ -8,7 +8,7 @@ from causalppl.exceptions import CausalPPLWarning
 
 __all__ = ["warn_user"]
 
-_PACKAGE = str(Path(__file__).parents[1])
+_PACKAGE = str(Path(__file__).parent)
 
 
 def warn_user(message: str, category: type[CausalPPLWarning]) -> None:
