@@ -24,7 +24,8 @@ def choose_engine(problem: Problem, engine: Engine | None) -> Engine:
         problem: What is asked.
         engine: The user's choice; None takes the first of: closed form where it leaves a point,
             enumeration, Gaussian conditioning, closed form with draws; then importance weighing
-            if a pilot shows the evidence to be common enough, else variational.
+            if a pilot shows the evidence to be common enough, else variational, else importance
+            weighing however rare the evidence is.
 
     Raises:
         AssumptionError: The engine that was chosen cannot answer, or none can.
@@ -49,11 +50,11 @@ def choose_engine(problem: Problem, engine: Engine | None) -> Engine:
     weighing = Importance(num_samples=_WEIGHED)
     if weighing.refusal(problem) is None and _weighs_well(problem):
         return weighing
-    variational = Variational()
-    reason = variational.refusal(problem)
-    if reason is None:
-        return variational
-    reasons.append(f"{variational.name}: {reason}")
+    for last in (Variational(), weighing):  # weights tell themselves whether they will do
+        reason = last.refusal(problem)
+        if reason is None:
+            return last
+        reasons.append(f"{last.name}: {reason}")
     raise AssumptionError("no engine can answer. " + "; ".join(reasons))
 
 

@@ -67,7 +67,7 @@ def infer(
         worlds: World name to interventions, for a list of keys; anything that `do` takes, and
             `World`.
         engine: How to compute; None takes the first exact engine that applies, else `Importance`
-            where a pilot shows the evidence to be common, else `Variational`.
+            where a pilot shows the evidence to be common, else `Variational`, else `Importance`.
         average: Average an expectation over the units of the evidence.
         update_parameters: Whether the evidence updates the draws of fitted parameters, which are
             then weighted by its likelihood (Pareto-smoothed; ``parameter_khat`` and

@@ -116,3 +116,37 @@ def test_a_warning_points_to_the_line_that_asked_and_names_no_engine_that_refuse
 
     with pytest.warns(ConvergenceWarning, match="use Variational or NUTS"):
         cp.infer(smooth, "E[U | Y=5]", engine=cp.Importance(num_samples=1_000), seed=0)
+
+
+def noisy_count():
+    m = pyro.sample("M", dist.Poisson(2.0))
+    return pyro.sample("Y", dist.Normal(m, 1.0))
+
+
+def test_a_count_that_no_other_engine_takes_is_weighed_by_default():
+    m = torch.arange(80.0, dtype=torch.float64)
+    prior = dist.Poisson(torch.tensor(2.0, dtype=torch.float64)).log_prob(m)
+    law = torch.softmax(prior - (8 - m) ** 2 / 2, 0)
+    exact = float((law * m).sum())
+    found = cp.infer(noisy_count, "E[M | Y=8]", seed=0)
+    assert found.engine == "Importance"
+    assert 0.005 < found.sd()["M"] < 0.1
+    assert found.mean()["M"] == pytest.approx(exact, abs=5 * found.sd()["M"])
+
+
+def test_by_default_evidence_too_rare_for_weights_is_told_of():
+    with pytest.warns(ConvergenceWarning, match="too rare for weighing; raise num_samples"):
+        found = cp.infer(noisy_count, "E[M | Y=20]", seed=0)
+    assert "should not be trusted" in found.interpret()
+
+
+def test_where_no_engine_answers_each_says_why():
+    def computed():
+        z = pyro.sample("Z", dist.Poisson(2.0))
+        return pyro.deterministic("W", torch.sin(z))
+
+    with pytest.raises(
+        cp.exceptions.AssumptionError, match="Variational: .*; Importance: "
+    ) as info:
+        cp.infer(computed, "E[Z | W=0.5]", seed=0)
+    assert "use Importance" not in str(info.value)
