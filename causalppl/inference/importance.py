@@ -37,8 +37,10 @@ class Importance(Engine):
 
     Attributes:
         num_samples: Draws for each unit, shared among the parameter draws (at least 1,000 for
-            each). They come with their weights; with a guide, free parameters or evidence in
-            another world they are resampled by them where the problem wants fewer.
+            each, and at least the draws that the problem wants; fewer, which the notes say, where
+            many units would not fit in memory). They come with their weights; with a guide, free
+            parameters or evidence in another world they are resampled by them where the problem
+            wants fewer.
         guide: Where to draw from instead: a Pyro guide (a callable, without argument or of the
             number of units) over some or all latents.
 

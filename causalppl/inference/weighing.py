@@ -1,5 +1,7 @@
 """Likelihood weighting as one forward run: evidence is put in, and its density is the weight."""
 
+from dataclasses import replace
+
 import torch
 from tqdm.auto import tqdm
 
@@ -14,6 +16,7 @@ from causalppl.user_warning import warn_user
 
 _CHUNK = 4_000_000  # values in one run, per site and world
 _KEPT = 20_000_000  # draws of a target that are held at once
+_LEAST = 100  # draws, however many units there are
 
 
 def can_weigh(problem: Problem) -> bool:
@@ -32,7 +35,8 @@ def weigh(problem: Problem, samples: int, *, progress: bool = False) -> Answer:
 
     Args:
         problem: What is asked; see `can_weigh`.
-        samples: Draws for each unit and parameter draw.
+        samples: Draws for each unit and parameter draw; fewer where they would not fit in memory,
+            which is said in the notes.
         progress: Show a progress bar.
 
     Raises:
@@ -42,7 +46,8 @@ def weigh(problem: Problem, samples: int, *, progress: bool = False) -> Answer:
         ConvergenceWarning: k-hat is above 0.7 for some units.
     """
     wide = problem.num_units * problem.num_parameter_draws
-    samples = max(min(samples, _KEPT // wide), 100)
+    asked = max(samples, _LEAST)
+    samples = min(asked, max(_KEPT // wide, _LEAST))
     at_once = max(1, min(samples, _CHUNK // (wide * (len(problem.worlds) + 1))))
     keys = tuple(dict.fromkeys((*problem.targets, *(event.key for event in problem.events))))
     seen = tuple(problem.evidence)
@@ -66,19 +71,32 @@ def weigh(problem: Problem, samples: int, *, progress: bool = False) -> Answer:
             value = run[key]
             draws[key].append(value.reshape(*shape, *value.shape[2:]))
     joined = {key: torch.cat(values, 1) for key, values in draws.items()}
-    return _smoothed(joined, torch.cat(weights, 1), problem)
+    answer = _smoothed(joined, torch.cat(weights, 1), problem, can_have_more=samples == asked)
+    if samples == asked:
+        return answer
+    note = (
+        f"each unit was weighed with {samples:,} draws and not {asked:,}, to bound memory; ask "
+        "for fewer units at once to have more"
+    )
+    return replace(answer, notes=(*answer.notes, note))
 
 
 def _smoothed(
-    draws: dict[str, torch.Tensor], log_weights: torch.Tensor, problem: Problem
+    draws: dict[str, torch.Tensor],
+    log_weights: torch.Tensor,
+    problem: Problem,
+    *,
+    can_have_more: bool,
 ) -> Answer:
+    more = "raise num_samples" if can_have_more else "ask for fewer units at once"
+    advice = other_engines(problem, f"{more}, or give Importance a guide")
     log_weights = log_weights.nan_to_num(nan=-torch.inf, neginf=-torch.inf)
     dead = (log_weights.amax(1) == -torch.inf).any(0)
     if bool(dead.any()):
         raise ImpossibleEvidenceError(
             f"none of {log_weights.shape[1]} draws of the latents gives the evidence of "
             f"{int(dead.sum())} of {len(dead)} units a positive density; check its values, "
-            f"{other_engines(problem, 'raise num_samples, or give Importance a guide')}"
+            + advice
         )
     smoothed, khat = psis(log_weights.movedim(1, 0).cpu().numpy())
     smooth = torch.as_tensor(smoothed, device=log_weights.device).movedim(0, 1)
@@ -90,7 +108,7 @@ def _smoothed(
         warn_user(
             f"the weights of {unreliable} of {len(worst)} units have k-hat above {KHAT_LIMIT} "
             f"(largest {float(worst.max()):.2f}): their evidence is too rare for weighing; "
-            f"{other_engines(problem, 'raise num_samples, or give Importance a guide')}",
+            + advice,
             ConvergenceWarning,
         )
     diagnostics = {"khat": worst.tolist(), "ess": effective.tolist()}

@@ -146,7 +146,33 @@ def test_where_no_engine_answers_each_says_why():
         return pyro.deterministic("W", torch.sin(z))
 
     with pytest.raises(
-        cp.exceptions.AssumptionError, match="Variational: .*; Importance: "
+        cp.exceptions.AssumptionError, match=r"Variational: .*; Importance: "
     ) as info:
         cp.infer(computed, "E[Z | W=0.5]", seed=0)
     assert "use Importance" not in str(info.value)
+
+
+def test_fewer_draws_than_asked_for_are_told_of(monkeypatch):
+    monkeypatch.setattr("causalppl.inference.weighing._KEPT", 50_000)
+    engine = cp.Importance(num_samples=200_000)
+    evidence = {"Y": torch.full((10,), 1.0)}
+    found = cp.infer(noisy_count, "P(M)", evidence=evidence, engine=engine, seed=0)
+    assert found.draws.sizes["draw"] == 5_000
+    assert "weighed with 5,000 draws and not 200,000" in found.interpret()
+    with pytest.warns(ConvergenceWarning, match="ask for fewer units") as log:
+        cp.infer(
+            noisy_count, "P(M)", evidence={"Y": torch.full((10,), 20.0)}, engine=engine, seed=0
+        )
+    assert "num_samples" not in str(log[0].message)
+    one = cp.infer(noisy_count, "P(M | Y=1)", engine=cp.Importance(num_samples=40_000), seed=0)
+    assert one.draws.sizes["draw"] == 40_000
+    assert "not 40,000" not in one.interpret()
+
+
+def test_more_draws_give_a_smaller_error():
+    few, many = (
+        cp.infer(noisy_count, "E[M | Y=8]", engine=cp.Importance(num_samples=size), seed=0)
+        for size in (100_000, 1_600_000)
+    )
+    # sixteen times the draws: a quarter of the error, which is itself known to a tenth or so
+    assert many.sd()["M"] / few.sd()["M"] == pytest.approx(0.25, rel=0.5)
