@@ -6,7 +6,7 @@ from typing import Any
 
 from causalppl.exceptions import CausalPPLError, DataError
 
-__all__ = ["check_kind", "told"]
+__all__ = ["check_axes", "check_kind", "told"]
 
 _LONGEST = 60  # characters of a value that are shown
 
@@ -62,6 +62,21 @@ def check_kind(
             "and without quotes"
         )
     raise error(f"{what} is {told(value)}; expected {example}")
+
+
+def check_axes(ax: object) -> None:
+    """Refuse what no picture can be drawn on, such as a figure or an array of axes.
+
+    Raises:
+        DataError: It is neither None nor axes.
+
+    Example:
+        >>> check_axes(3)
+        Traceback (most recent call last):
+        causalppl.exceptions.DataError: ax is 3; expected one matplotlib axes, or None for a new one
+    """
+    if ax is not None and not hasattr(ax, "set_xlabel"):
+        raise DataError(f"ax is {told(ax)}; expected one matplotlib axes, or None for a new one")
 
 
 def _meant(value: object, kind: type) -> type | None:

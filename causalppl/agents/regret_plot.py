@@ -6,6 +6,7 @@ from typing import Any
 from causalppl.agents.record import Record
 from causalppl.estimation.estimate_plot import pyplot
 from causalppl.exceptions import DataError
+from causalppl.given import check_axes, check_kind
 
 __all__ = ["regret"]
 
@@ -28,7 +29,7 @@ def regret(
         The axes.
 
     Raises:
-        DataError: There is no record.
+        DataError: There is no record, or one is none.
         MissingExtraError: matplotlib is not installed.
 
     Example:
@@ -41,10 +42,15 @@ def regret(
         >>> regret(record).get_ylabel()
         'cumulative regret'
     """
+    check_axes(ax)
     if isinstance(records, Record):
         records = [records]
     if not isinstance(records, Mapping):
-        records = _labelled(list(records))
+        records = list(records) if isinstance(records, Iterable) else [records]
+    for record in records.values() if isinstance(records, Mapping) else records:
+        check_kind(record, Record, "a record", "what run() returned")
+    if not isinstance(records, Mapping):
+        records = _labelled(records)
     if not records:
         raise DataError("there is no record to draw; expected at least one")
     if ax is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from causalppl.exceptions import MissingExtraError
+from causalppl.given import check_axes
 
 if TYPE_CHECKING:
     from causalppl.estimation.estimate import Estimate
@@ -50,6 +51,7 @@ def draw_rows(rows: Sequence[Row], ax: Any, *, reference: float | None = 0.0) ->
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
+    check_axes(ax)
     if ax is None:
         _, ax = pyplot().subplots(figsize=(6.4, 1.2 + 0.4 * max(len(rows), 1)))
     if reference is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causalppl.given import check_axes
 from causalppl.graphs.checked import takes_diagram
 from causalppl.graphs.layout import FONT_SIZE, LINE_HEIGHT, Box, lay_out
 from causalppl.graphs.mixed import Nodes
@@ -193,6 +194,7 @@ def draw(
         >>> from matplotlib.figure import Figure
         >>> ax = draw(ADMG.parse("X -> Y; X <-> Y"), Figure().subplots(), hidden="X")
     """
+    check_axes(ax)
     picture = _picture(graph, hidden, highlight, set_here, worlds)
     (left, top), (width, height) = picture.corner, picture.size
     if ax is None:

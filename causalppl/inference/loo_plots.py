@@ -6,15 +6,14 @@
 | `loo` | which rows' weights can be trusted | Vehtari et al. (2024) |
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from causalppl.given import check_axes, check_kind
+from causalppl.inference.compare import ModelComparison
 from causalppl.inference.khat import KHAT_LIMIT
-
-if TYPE_CHECKING:
-    from causalppl.inference.compare import ModelComparison
-    from causalppl.inference.loo import LeaveOneOut
+from causalppl.inference.loo import LeaveOneOut
 
 __all__ = ["compare", "loo"]
 
@@ -50,6 +49,8 @@ def compare(comparison: "ModelComparison", *, ax: Any = None) -> Any:
         >>> [label.get_text() for label in ax.get_yticklabels()]
         ['1.0', '3.0']
     """
+    check_axes(ax)
+    check_kind(comparison, ModelComparison, "the comparison", "what compare() returned")
     names = list(comparison.models)
     if ax is None:
         size = (6.4, 1.6 + 0.5 * len(names))
@@ -100,6 +101,8 @@ def loo(found: "LeaveOneOut", *, ax: Any = None) -> Any:
         >>> ax.get_xlabel()
         'row'
     """
+    check_axes(ax)
+    check_kind(found, LeaveOneOut, "the answer", "what loo() returned")
     if ax is None:
         ax = _axes((6.4, 4))
     khat = found.khat.numpy()

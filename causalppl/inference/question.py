@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 
 from causalppl.data.column import closest, spelling
 from causalppl.exceptions import QueryError
+from causalppl.given import told
 from causalppl.inference.engine import Condition
 from causalppl.inference.evidence_support import beyond_support
 from causalppl.programs.interventions import (
@@ -133,6 +134,12 @@ def read_question(
 
 def _from_keys(scm: SCM, keys: Sequence[str], worlds: Mapping[str, Interventions]) -> Question:
     sites = scm.structure.unit_sites
+    is_named = isinstance(worlds, Mapping) and all(isinstance(w, Mapping) for w in worlds.values())
+    if not is_named:
+        raise QueryError(
+            f"worlds is {told(worlds)}; expected a mapping from names to what is set, such as "
+            "worlds={'x0': {'X': 0}}, for keys such as 'Y@x0'"
+        )
     for key in keys:
         name, _, world = key.partition("@")
         if name not in sites or (world and world not in worlds):

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from causalppl.exceptions import GraphError
+from causalppl.given import told
 from causalppl.graphs import ADMG, twin_network
+from causalppl.graphs.checked import read_diagram
 from causalppl.graphs.drawing import draw
 from causalppl.programs import SCM
 
@@ -47,7 +49,7 @@ def graph(
         whole = drawn.diagram if latents else drawn.graph
         hidden = tuple(name for name in drawn.latent if name in whole.nodes)
     else:
-        whole = ADMG.parse(drawn) if isinstance(drawn, str) else drawn
+        whole = read_diagram(drawn, "graph(drawn)")
     set_here = whole.in_order(do)
     cut = whole.remove_incoming(set_here) if set_here else whole
     lit = whole.in_order(highlight)
@@ -90,8 +92,12 @@ def worlds(
     """
     if not interventions:
         raise GraphError("there is no world to draw; name one, such as {'x0': {'X': 0}}")
-    base = drawn.graph if isinstance(drawn, SCM) else drawn
-    base = ADMG.parse(base) if isinstance(base, str) else base
+    if not isinstance(interventions, Mapping):
+        raise GraphError(
+            f"the worlds are {told(interventions)}; expected a mapping from names to what is set, "
+            "such as {'x0': {'X': 0}}"
+        )
+    base = read_diagram(drawn, "worlds(drawn, interventions)")
     names = {
         world: (done,) if isinstance(done, str) else tuple(done)
         for world, done in interventions.items()

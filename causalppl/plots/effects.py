@@ -7,11 +7,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from causalppl.bounds import Bounds
+from causalppl.bounds import Bounds, Certificate
 from causalppl.bounds.bounds_plot import bounds_rows
 from causalppl.estimation import Estimate
 from causalppl.estimation.estimate_plot import Row, draw_rows
 from causalppl.exceptions import DataError
+from causalppl.given import told
 from causalppl.inference import Posterior
 
 __all__ = ["effects"]
@@ -20,7 +21,7 @@ Answer: TypeAlias = Estimate | Posterior | Bounds | float
 
 
 def effects(
-    answers: Mapping[str, Answer],
+    answers: Mapping[str, Answer] | Answer,
     *,
     truth: float | None = None,
     reference: float | None = 0.0,
@@ -31,7 +32,7 @@ def effects(
 
     Args:
         answers: Label to an estimate, a posterior of one number, bounds (a thick bar, with thin
-            lines for sampling error), or a plain number.
+            lines for sampling error), or a plain number; or one such answer, which its query names.
         truth: Where to draw the true value, if it is known.
         reference: Where to draw a thin line, such as no effect; None draws none.
         prob: The probability that intervals are meant to hold.
@@ -41,7 +42,7 @@ def effects(
         The axes.
 
     Raises:
-        DataError: There is no answer, or one is a table.
+        DataError: There is no answer, one is a table, or what was given is none.
         MissingExtraError: matplotlib is not installed.
 
     Example:
@@ -54,15 +55,52 @@ def effects(
         >>> [label.get_text() for label in ax.get_yticklabels()]
         ['adjusted', 'crude']
     """
-    if not answers:
+    named = by_label(answers)
+    if not named:
         raise DataError("there is no answer to draw; expected at least one")
-    rows = [read_row(label, answer, prob) for label, answer in answers.items()]
+    rows = [read_row(label, answer, prob) for label, answer in named.items()]
     ax = draw_rows(rows, ax, reference=reference)
     if truth is not None:
         ax.axvline(truth, color="C3", linestyle="--", linewidth=1.2, zorder=0, label="truth")
         ax.legend(frameon=False, fontsize="small")
     ax.set_xlabel(f"answer and {100 * prob:.4g} % interval")
     return ax
+
+
+def by_label(answers: Any) -> Mapping[str, Any]:
+    """Give one answer its query as a label; several have theirs.
+
+    Raises:
+        DataError: What was given is no answer, and no mapping.
+
+    Example:
+        >>> by_label({"crude": 3.1}), by_label(3.1)
+        ({'crude': 3.1}, {'': 3.1})
+    """
+    if isinstance(answers, Mapping):
+        return answers
+    if isinstance(answers, Estimate | Posterior | Bounds | Certificate):
+        return {str(getattr(answers, "query", "")): answers}
+    if isinstance(answers, Real):
+        return {"": answers}
+    raise DataError(
+        f"the answers are {told(answers)}; expected one answer, or a mapping from labels to "
+        "answers: {'adjusted': estimate}"
+    )
+
+
+def checked_naive(naive: Any) -> Mapping[str, float]:
+    """Return answers that ignore something, with their labels.
+
+    Raises:
+        DataError: They have no labels, or one is no number.
+    """
+    if isinstance(naive, Mapping) and all(isinstance(value, Real) for value in naive.values()):
+        return naive
+    raise DataError(
+        f"naive is {told(naive)}; expected a mapping from labels to numbers, such as "
+        "{'crude': 3.1}"
+    )
 
 
 def read_row(label: str, answer: Answer, prob: float) -> Row:
@@ -84,7 +122,8 @@ def read_row(label: str, answer: Answer, prob: float) -> Row:
         case Real():
             return Row(label, float(answer))
     raise DataError(
-        f"the answer {label!r} is {answer!r}; expected an Estimate, a Posterior, Bounds or a number"
+        f"the answer {label!r} is {told(answer)}; expected an Estimate, a Posterior, Bounds or a "
+        "number"
     )
 
 

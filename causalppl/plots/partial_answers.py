@@ -12,11 +12,13 @@ from causalppl.bounds.bounds_plot import bounds_rows
 from causalppl.estimation import Estimate
 from causalppl.estimation.estimate_plot import Row, draw_rows, pyplot
 from causalppl.exceptions import DataError
-from causalppl.plots.effects import read_row
+from causalppl.given import check_axes, told
+from causalppl.plots.effects import by_label, checked_naive, read_row
 
 __all__ = ["bounds", "tipping"]
 
 Array: TypeAlias = NDArray[np.float64]
+Answer: TypeAlias = Bounds | Certificate | Estimate | float
 Ends: TypeAlias = tuple[float, float]
 BoundAt: TypeAlias = Callable[[float], Any]
 _GRID = 61
@@ -24,7 +26,10 @@ _UNDECIDED = "0.55"
 
 
 def bounds(
-    answers: Mapping[str, Bounds | Certificate | Estimate | float] | Bounds | Certificate,
+    answers: Mapping[str, Bounds | Certificate | Estimate | float]
+    | Bounds
+    | Certificate
+    | Estimate,
     *,
     naive: Mapping[str, float] | None = None,
     reference: float | None = 0.0,
@@ -50,7 +55,8 @@ def bounds(
         The axes.
 
     Raises:
-        DataError: There is no answer, an estimate is a table, or a number is not finite.
+        DataError: There is no answer, an estimate is a table, a number is not finite, or what was
+            given is no answer.
         MissingExtraError: matplotlib is not installed.
 
     Example:
@@ -62,7 +68,8 @@ def bounds(
         >>> [label.get_text() for label in ax.get_yticklabels()], ax.get_legend_handles_labels()[1]
         (['with an instrument'], ['crude: 0.5'])
     """
-    named = {"": answers} if isinstance(answers, Bounds | Certificate) else dict(answers)
+    named = {"": answers} if isinstance(answers, Bounds | Certificate) else by_label(answers)
+    naive = checked_naive(naive or {})
     rows = [
         _coloured(row, reference)
         for label, answer in named.items()
@@ -72,10 +79,10 @@ def bounds(
         raise DataError("there is no answer to draw; expected at least one")
     for row in rows:
         _check_finite(row.label, row.point, *(row.thin or ()), *(row.thick or ()))
-    for label, value in (naive or {}).items():
+    for label, value in naive.items():
         _check_finite(label, value)
     ax = draw_rows(rows, ax, reference=reference)
-    for number, (label, value) in enumerate((naive or {}).items()):
+    for number, (label, value) in enumerate(naive.items()):
         color = f"C{(3, 1, 4, 5)[number % 4]}"
         ax.axvline(value, color=color, linestyle="--", zorder=0, label=f"{label}: {value:.4g}")
     if naive:
@@ -112,8 +119,8 @@ def tipping(
         The axes.
 
     Raises:
-        DataError: Bounds have not one axis of odds ratios that begins with 1; ``largest`` is not
-            above 1; or an end is not finite.
+        DataError: What was given is neither bounds nor a function; bounds have not one axis of odds
+            ratios that begins with 1; ``largest`` is not above 1; or an end is not finite.
         MissingExtraError: matplotlib is not installed.
 
     Example:
@@ -123,6 +130,12 @@ def tipping(
         >>> ax.get_legend_handles_labels()[1][1:]
         ['above 0', 'undecided', 'tipping point 3']
     """
+    check_axes(ax)
+    if not isinstance(bound_at, Bounds) and not callable(bound_at):
+        raise DataError(
+            f"bound_at is {told(bound_at)}; expected bounds along an axis of odds ratios, or a "
+            "function from an odds ratio to bounds"
+        )
     find, most = _interpolated(bound_at) if isinstance(bound_at, Bounds) else (bound_at, np.inf)
     find = _finite(find)
     has_error = isinstance(start := find(1.0), Bounds) and start.has_spread

@@ -7,8 +7,10 @@ import numpy as np
 
 from causalppl.estimation.estimate_plot import pyplot
 from causalppl.exceptions import DataError
+from causalppl.given import check_axes, check_kind, told
 from causalppl.inference import Posterior
 from causalppl.inference.laws import Law
+from causalppl.plots.effects import checked_naive
 from causalppl.programs import SCM
 
 __all__ = ["against_naive", "elbo", "khat", "unit_worlds"]
@@ -47,6 +49,9 @@ def against_naive(
         >>> ax.get_legend_handles_labels()[1][-1]
         'crude: 3.1'
     """
+    check_axes(ax)
+    check_kind(posterior, Posterior, "the posterior", "what infer() returned")
+    naive = checked_naive(naive)
     if not posterior.variables:
         raise DataError("the posterior holds no variable; ask infer for an effect")
     if ax is None:
@@ -94,6 +99,8 @@ def unit_worlds(
         >>> [text.get_text() for text in ax.get_legend().get_texts()]
         ['seen', 'x0', 'x1']
     """
+    check_axes(ax)
+    check_kind(posterior, Posterior, "the posterior", "what infer() returned")
     seen = dict(factual or {})
     parts = {
         name: name.rpartition("@")[::2] if "@" in name else (name, "")
@@ -173,6 +180,8 @@ def khat(posterior: Posterior, *, ax: Any = None) -> Any:
         >>> khat(answer, ax=Figure().subplots()).get_ylabel()
         'Pareto k-hat'
     """
+    check_axes(ax)
+    check_kind(posterior, Posterior, "the posterior", "what infer() returned")
     if "khat" not in posterior.diagnostics:
         raise DataError(
             f"{posterior.engine or 'the engine'} gave no k-hat; expected an answer of Importance, "
@@ -218,7 +227,8 @@ def elbo(trace: SCM | Sequence[float] | Any, *, ax: Any = None) -> Any:
         >>> elbo([-3.0, -2.0, -1.5], ax=Figure().subplots()).get_xlabel()
         'step'
     """
-    values = np.asarray(_trace_of(trace), dtype=float).reshape(-1)
+    check_axes(ax)
+    values = _trace_of(trace)
     if not np.isfinite(values).any():
         raise DataError("there is no finite number to draw; expected the trace of a fit")
     if ax is None:
@@ -240,8 +250,14 @@ def elbo(trace: SCM | Sequence[float] | Any, *, ax: Any = None) -> Any:
 
 def _trace_of(trace: Any) -> Any:
     if not isinstance(trace, SCM):
-        return trace
+        try:
+            values = np.asarray(trace, dtype=float)
+        except (TypeError, ValueError):
+            values = np.zeros(())
+        if not values.ndim:
+            raise DataError(f"the trace is {told(trace)}; expected a fitted model, or numbers")
+        return values.reshape(-1)
     found = getattr(trace.fit_record, "elbo", None)
     if found is None or not len(found):
         raise DataError("the model holds no ELBO; expected one that was fitted with SVIFit()")
-    return found
+    return np.asarray(found, dtype=float).reshape(-1)

@@ -7,6 +7,7 @@ import numpy as np
 from causalppl.estimation import Balance
 from causalppl.estimation.estimate_plot import pyplot
 from causalppl.exceptions import DataError
+from causalppl.given import check_axes, check_kind
 
 __all__ = ["overlap"]
 
@@ -44,6 +45,8 @@ def overlap(found: Balance, *, arm: str | None = None, ax: Any = None) -> Any:
         >>> ax.get_xlabel()
         'chance of qsmk=1'
     """
+    check_axes(ax)
+    check_kind(found, Balance, "the balance", "what balance() returned")
     place = _place(found, arm)
     name = found.arms[place].name
     counted = (found.shares > 0) | (found.weights > 0)

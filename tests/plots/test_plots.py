@@ -144,3 +144,75 @@ def test_a_row_that_cannot_be_trusted_is_marked(ax: Any) -> None:
     assert len(good) == 99
     assert bad.tolist() == [[7.0, 1.0]]
     assert [text.get_text() for text in ax.texts] == ["7"]
+
+
+def test_one_answer_needs_no_label(ax: Any) -> None:
+    found = Estimate(EFFECT, "hand", np.array(2.0), error=np.array(0.5))
+    for draw in (plots.effects, plots.bounds):
+        drawn = draw(found, ax=Figure().subplots())
+        assert [label.get_text() for label in drawn.get_yticklabels()] == [str(EFFECT)]
+    answer = Posterior.from_draws({}, laws={"ATE": NormalLaw(2.0, 0.5)}, is_exact=True)
+    (dot,) = [line for line in plots.effects(answer, ax=ax).lines if line.get_marker() == "o"]
+    assert dot.get_xydata().tolist() == [[2.0, 0.0]]
+
+
+ANSWER = Posterior.from_draws({}, laws={"ATE": NormalLaw(2.0, 0.5)}, is_exact=True)
+ESTIMATE = Estimate(EFFECT, "hand", np.array(2.0), error=np.array(0.5))
+
+
+@pytest.mark.parametrize(
+    ("draw", "told"),
+    [
+        (
+            lambda: plots.effects([ESTIMATE]),
+            r"the answers are \[Est.*; expected one answer, or a map",
+        ),
+        (lambda: plots.bounds("wide"), "the answers are 'wide'; expected one answer, or a mapping"),
+        (lambda: plots.bounds(ESTIMATE, naive=[3.0]), r"naive is \[3.0\]; expected a mapping"),
+        (lambda: plots.tipping(ESTIMATE), "bound_at is .*; expected bounds along an axis"),
+        (lambda: plots.khat(ESTIMATE), r"the posterior is .*; expected what infer\(\) returned"),
+        (lambda: plots.unit_worlds(ESTIMATE), r"expected what infer\(\) returned"),
+        (lambda: plots.against_naive(ESTIMATE, {}), r"expected what infer\(\) returned"),
+        (lambda: plots.against_naive(ANSWER, 3.1), "naive is 3.1; expected a mapping"),
+        (lambda: plots.elbo(ESTIMATE), "the trace is .*; expected a fitted model, or numbers"),
+        (lambda: plots.overlap(ESTIMATE), r"expected what balance\(\) returned"),
+        (lambda: plots.regret(ESTIMATE), r"a record is .*; expected what run\(\) returned"),
+        (lambda: plots.regret({"a": 3}), r"a record is 3; expected what run\(\) returned"),
+        (lambda: plots.loo(ESTIMATE), r"expected what loo\(\) returned"),
+        (lambda: plots.compare(ESTIMATE), r"expected what compare\(\) returned"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told(draw: Any, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        draw()
+
+
+@pytest.mark.parametrize("wrong", [3, [Figure().subplots()]], ids=["number", "list"])
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ax: plots.effects(ESTIMATE, ax=ax),
+        lambda ax: plots.bounds(ESTIMATE, ax=ax),
+        lambda ax: plots.tipping(lambda r: (0.3 - 0.1 * r, 0.1 + 0.1 * r), ax=ax),
+        lambda ax: plots.khat(ANSWER, ax=ax),
+        lambda ax: plots.unit_worlds(ANSWER, ax=ax),
+        lambda ax: plots.against_naive(ANSWER, {}, ax=ax),
+        lambda ax: plots.elbo([1.0, 2.0], ax=ax),
+        lambda ax: plots.overlap(ESTIMATE, ax=ax),  # type: ignore[arg-type]
+        lambda ax: plots.regret([], ax=ax),
+        lambda ax: plots.loo(left_out(1.0), ax=ax),
+        lambda ax: plots.graph("X -> Y", ax=ax),
+        lambda ax: plots.worlds("X -> Y", {"x0": "X"}, ax=ax),
+        lambda ax: ESTIMATE.plot(ax=ax),
+    ],
+)
+def test_what_is_no_axes_is_told(draw: Any, wrong: Any) -> None:
+    with pytest.raises(DataError, match=r"^ax is .*; expected one matplotlib axes, or None"):
+        draw(wrong)
+
+
+def test_pictures_of_worlds_need_their_names() -> None:
+    with pytest.raises(GraphError, match=r"the worlds are .*; expected a mapping.*'x0': {'X': 0}"):
+        plots.worlds("X -> Y", [{"X": 0}])  # type: ignore[arg-type]
+    with pytest.raises(GraphError, match=r"is 3; expected an ADMG.* first: graph\(drawn\)"):
+        plots.graph(3)  # type: ignore[arg-type]
