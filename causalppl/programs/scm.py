@@ -192,6 +192,7 @@ class SCM:
 
         Args:
             draws: Parameter name to draws, shape ``(draws, *event)``; the same number for each.
+                Where there is one draw, a number will do for a parameter that is one.
             learned: Values of ``pyro.param`` statements.
             record: How the draws came about, kept as ``fit_record``.
 
@@ -213,6 +214,8 @@ class SCM:
                 f"{list(self.structure.parameters)}"
             )
         draws = {name: torch.as_tensor(value) for name, value in draws.items()}
+        if all(len(value) == 1 for value in draws.values() if value.dim()):
+            draws = {name: self._one_draw(name, value) for name, value in draws.items()}
         for name, value in draws.items():
             self._check_parameter(name, value)
         sizes = {name: len(value) for name, value in draws.items()}
@@ -226,6 +229,11 @@ class SCM:
         other.learned = learned if learned is not None else self.learned
         other.fit_record = record
         return other
+
+    def _one_draw(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        """Give a plain number its axis of draws, where the parameter is a number."""
+        is_number = not value.dim() and not self.structure.sites[name].event_shape
+        return value[None] if is_number else value
 
     def _check_parameter(self, name: str, value: torch.Tensor) -> None:
         recorder = Recorder((name,), laws=True)

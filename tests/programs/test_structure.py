@@ -379,3 +379,21 @@ def test_every_category_of_a_site_has_to_be_named():
     with pytest.raises(ProgramError, match=r"names 2 of 'T' \(low, high\), which has 3"):
         SCM(program, categories={"T": ["low", "high"]})
     SCM(program, categories={"T": ["low", "middle", "high"]})
+
+
+@pytest.mark.parametrize("value", [2.0, torch.tensor(2.0), torch.tensor([2.0])], ids=repr)
+def test_a_number_fixes_a_parameter(value):
+    def program(n):
+        b = pyro.sample("b", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        s = pyro.sample("s", dist.LogNormal(0.0, 0.1))
+        with pyro.plate("units", n):
+            pyro.sample("Y", dist.Normal(b[..., 0], s))
+
+    one = torch.tensor([[30.0, 0.0]])
+    fixed = SCM(program).with_parameters({"b": one, "s": value})
+    assert fixed.parameters["s"].tolist() == [2.0]
+    draws = fixed.sample(4_000, seed=0)["Y"]
+    assert float(draws.mean()) == pytest.approx(30, abs=0.2)
+    assert float(draws.std()) == pytest.approx(2, abs=0.1)
+    with pytest.raises(DataError, match=r"'b' have shape \(\); expected \('draws', 2\)"):
+        SCM(program).with_parameters({"b": 3.0, "s": value})
