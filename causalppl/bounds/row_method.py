@@ -20,6 +20,7 @@ from causalppl.bounds.rows import (
     natural_range,
     outcome_span,
 )
+from causalppl.estimation.numerals import advice_on_numerals
 from causalppl.exceptions import DataError
 from causalppl.graphs import ADMG
 from causalppl.queries import Event, Query
@@ -155,7 +156,10 @@ def why_no_span(problem: BoundProblem) -> str | None:
     }
     for name in sorted(names):
         if is_text(problem, name):
-            return f"{name} is text, which has no mean; ask for the probability of a value"
+            return (
+                advice_on_numerals(name, problem.states(name))
+                or f"{name} is text, which has no mean; ask for the probability of a value"
+            )
         if problem.outcome_range is None and natural_range(problem, name) is None:
             return (
                 f"{name} has no outcome_range, and its values do not say what it could have "

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from causalppl.bounds.method import OBSERVED, BoundProblem
 from causalppl.data.column import closest, listed
+from causalppl.estimation.numerals import advice_on_numerals
 from causalppl.exceptions import DataError
 from causalppl.queries import Event, Query, Term, Value
 
@@ -229,6 +230,8 @@ def _check_known(problem: BoundProblem, name: str, value: Value) -> None:
         return
     if len(states) > _FEW and not is_text:
         return
+    if not is_text and (numerals := advice_on_numerals(name, states)):
+        raise DataError(f"{name}={value!r} never occurs in the data: {numerals}")
     raise DataError(
         f"{name}={value!r} never occurs in the data; it has ({listed(map(repr, states))})"
         f"{closest(value, states)}; ask about a value that occurs, or declare it as a category"

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from causalppl.data import Table
 from causalppl.data.column import closest, listed
 from causalppl.estimation.contingency import occurring
+from causalppl.estimation.numerals import advice_on_numerals
 from causalppl.exceptions import DataError
 from causalppl.identification import Estimand
 from causalppl.identification.expression import Level, Probability, walk
@@ -53,10 +54,11 @@ def _check_known(
         )
     for value in sorted(asked, key=repr):
         if not any(value == v and isinstance(value, str) == isinstance(v, str) for v in known):
+            numerals = None if isinstance(value, str) else advice_on_numerals(name, known)
             where = f"the rows that are left after {removed}" if removed else "the data"
             raise DataError(
-                f"{name}={value!r} never occurs in {where}; it has {_said(known)}"
-                f"{closest(value, known)}; ask about a value that occurs"
+                f"{name}={value!r} never occurs in {where}"
+                f"{_asked(value, known) if numerals is None else f': {numerals}'}"
             )
 
 
@@ -64,11 +66,17 @@ def _check_numbers(name: str, tables: list[Table]) -> None:
     states = [v for t in tables if name in t for v in t.column(name).categories or ()]
     if any(isinstance(value, str) for value in states):
         values = tuple(dict.fromkeys(states))
+        if numerals := advice_on_numerals(name, values):
+            raise DataError(f"an expectation of {name}, which has no numbers: {numerals}")
         raise DataError(
             f"an expectation of {name}, whose values are {_said(values)}; expected numbers; turn "
             f"the column into numbers, such as 1 where it is {states[-1]!r} and 0 elsewhere, which "
             "asks for a probability"
         )
+
+
+def _asked(value: Value, known: Sequence[Value]) -> str:
+    return f"; it has {_said(known)}{closest(value, known)}; ask about a value that occurs"
 
 
 def _said(values: Sequence[Value]) -> str:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import causalppl.estimation.from_data as from_data
-from causalppl import ADMG, identify
+from causalppl import ADMG, bound, identify
 from causalppl.data import Table
 from causalppl.estimation.dirichlet import Dirichlet
 from causalppl.estimation.doubly_robust import AIPW
@@ -450,3 +450,16 @@ def test_sources_whose_rows_count_once_are_told(weights: str | list[int]) -> Non
     assert found.interval() == named.interval()
     assert any("each row of do(X) in trial counts once" in note for note in found.notes)
     assert not any("counts once" in note for note in named.notes)
+
+
+@pytest.mark.parametrize("column", ["X", "Y"])
+def test_numbers_that_were_read_as_text_are_told(column: str) -> None:
+    rows = {"X": [0, 0, 1, 1] * 5, "Y": list(np.linspace(-2, 2, 20))}
+    rows[column] = [str(value) for value in rows[column]]
+    told = rf"{column} is text, though .* numbers: data\['{column}'\].astype\(float\)$"
+    with pytest.raises(DataError, match=told):
+        estimate(identify(ADMG.parse("X -> Y"), "ATE(X -> Y)"), rows)
+    with pytest.raises(DataError, match=told):
+        bound(ADMG.parse("X -> Y; X <-> Y"), "ATE(X -> Y)", rows)
+    numbers = pd.DataFrame(rows).assign(**{column: pd.Series(rows[column]).astype(float)})
+    assert np.isfinite(float(estimate(identify(ADMG.parse("X -> Y"), "ATE(X -> Y)"), numbers)))
