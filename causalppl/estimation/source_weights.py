@@ -6,10 +6,12 @@ from typing import Any
 from causalppl.data import Counts
 from causalppl.data.column import listed
 from causalppl.data.files import is_stored, opened
+from causalppl.data.reading import joined_records
 from causalppl.estimation.contingency import OBSERVED
 from causalppl.estimation.exact import SourceKey
 from causalppl.estimation.source_keys import keyed, said
 from causalppl.exceptions import DataError
+from causalppl.given import told
 
 __all__ = ["column_names", "told_unweighted", "weights_by_source"]
 
@@ -75,13 +77,14 @@ def column_names(source: Any) -> frozenset[str]:
     if is_stored(source):
         with opened(source) as relation:
             return frozenset(relation.columns)
+    source = joined_records(source)
     for attribute in ("column_names", "columns", "names"):
         found = getattr(source, attribute, None)
         if found is not None and not callable(found):
             return frozenset(str(name) for name in found)
     if isinstance(source, Mapping):
         return frozenset(str(name) for name in source)
-    raise DataError(f"data is {source!r}; expected a table, a mapping of columns, or a file")
+    raise DataError(f"data is {told(source)}; expected a table, a mapping of columns, or a file")
 
 
 def _has_column(source: Any, name: str) -> bool:

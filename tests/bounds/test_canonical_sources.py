@@ -451,6 +451,14 @@ def test_named_weights_hold_for_the_sources_that_have_the_column(query, truth, t
     assert told == (trial is REPEATED_TRIAL)
 
 
+def test_sources_may_be_lists_of_rows():
+    cells = zip(*OBSERVATION.values(), strict=True)
+    rows = [dict(zip(OBSERVATION, cell, strict=True)) for cell in cells]
+    query, sources = "PNS(X: 1 vs 0 -> Y)", {experiment("X"): TRIAL}
+    found = bound(BOW, query, rows, weights="n", sources=sources, seed=0)
+    assert ends(found) == pytest.approx((0.002, 0.016), abs=1e-6)
+
+
 def test_weights_of_a_source_whose_effect_is_identified_are_told_too():
     sources = {experiment("X"): REPEATED_TRIAL}
     found = bound(BOW, "ATE(X -> Y)", OBSERVATION, weights="n", sources=sources, seed=0)
