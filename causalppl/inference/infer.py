@@ -129,7 +129,12 @@ def infer(
     if is_fitted and read.values:
         is_unit = evidence is not None or not question.label
         updated = weigh_parameters(
-            question, read, update_parameters, is_unit=is_unit, seed=used_seed
+            question,
+            read,
+            update_parameters,
+            is_unit=is_unit,
+            seed=used_seed,
+            progress=is_shown(progress),
         )
     parts = []
     chosen: Engine | None = None

@@ -8,7 +8,7 @@ so one call serves all parameter draws.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
@@ -29,6 +29,7 @@ from causalppl.inference.free_values import FreeValues, pack, unpack
 from causalppl.inference.latent_site import LatentSite
 from causalppl.inference.laws import CHUNK
 from causalppl.inference.prediction import predict
+from causalppl.inference.progress import untold
 from causalppl.inference.unit_density import UnitDensity
 from causalppl.programs.broadcasting import is_same_at_once
 from causalppl.typing import Values
@@ -46,6 +47,7 @@ class Latents:
         evidence: Key to values, in the order of the program's plates.
         like: A tensor with the dtype and device of the unconstrained numbers.
         by_unit: Splits the density of a trace in units and what they share.
+        advance: Told the number of rows after each run of the program.
 
     Raises:
         ImpossibleEvidenceError: A value lies outside its site's support whatever the latents are,
@@ -58,6 +60,7 @@ class Latents:
         self.program = EvidenceProgram(problem)
         self.sites, self.evidence = self.program.sites, self.program.evidence
         self.like = _like(self.sites)
+        self.advance: Callable[[int], object] = untold
         self.by_unit = UnitDensity(self.program.axis, self.like)
         self._discrete_names = frozenset(site.name for site in self.discrete)
 
@@ -136,6 +139,7 @@ class Latents:
 
         chunk = None if torch.is_grad_enabled() else max(1, CHUNK // (1 + unit[0].numel()))
         by_unit, by_row = torch.vmap(one, chunk_size=chunk)(index, unit, shared)
+        self.advance(len(index))
         return by_unit, by_row
 
     def _log_density(
@@ -337,7 +341,7 @@ class Latents:
                 tolerance=1e-4,
             )
 
-    def pieces(self, rows: int) -> list[slice]:
+    def pieces(self, rows: int) -> Iterator[slice]:
         """Cut rows in pieces that fit in memory; one by one if the program does not broadcast."""
         combinations = math.prod(
             site.law.enumerate_support(expand=False).shape[0]
@@ -347,12 +351,12 @@ class Latents:
         width = self.problem.num_units * (1 + len(self.sites)) * min(combinations, 64)
         return self._cuts(rows, width)
 
-    def _cuts(self, rows: int, width: int) -> list[slice]:
+    def _cuts(self, rows: int, width: int) -> Iterator[slice]:
         """Cut rows of some width."""
-        if rows == 1:
-            return [slice(0, 1)]
-        step = max(1, CHUNK // max(1, width)) if self.can_broadcast else 1
-        return [slice(i, i + step) for i in range(0, rows, step)]
+        step = max(1, CHUNK // max(1, width)) if rows > 1 and self.can_broadcast else 1
+        for start in range(0, rows, step):
+            yield slice(start, start + step)
+            self.advance(min(step, rows - start))
 
 
 def joined(pieces: Iterable[Values]) -> dict[str, Tensor]:

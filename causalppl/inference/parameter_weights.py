@@ -1,5 +1,6 @@
 """Draws of fitted parameters, weighted by what a new unit's evidence tells of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -11,6 +12,7 @@ from causalppl.inference.diagnostics import psis
 from causalppl.inference.engine import Problem
 from causalppl.inference.evidence import Evidence
 from causalppl.inference.khat import KHAT_LIMIT, LEAST_DRAWS, khat_of
+from causalppl.inference.progress import counter
 from causalppl.inference.question import Question
 from causalppl.inference.training_data import TrainingData
 from causalppl.inference.unit_likelihood import unit_likelihood
@@ -38,7 +40,13 @@ class ParameterWeights:
 
 
 def weigh_parameters(
-    question: Question, read: Evidence, update: bool | None, *, is_unit: bool, seed: int
+    question: Question,
+    read: Evidence,
+    update: bool | None,
+    *,
+    is_unit: bool,
+    seed: int,
+    progress: bool = False,
 ) -> ParameterWeights:
     """Weigh parameter draws by the likelihood of the units that were not fitted to.
 
@@ -55,6 +63,7 @@ def weigh_parameters(
             to, if ``is_unit``.
         is_unit: The evidence is that of units, not the definition of a group.
         seed: Seed of the estimate.
+        progress: Count runs of the program where they take more than two seconds.
 
     Warns:
         ConvergenceWarning: The weights' k-hat is above 0.7: the evidence moves the posterior too
@@ -76,8 +85,11 @@ def weigh_parameters(
     if reason := _find_reason(question, update, is_unit, count):
         return ParameterWeights(notes=(f"{_KEPT}: {reason}",))
     try:
-        with forked_rng(seed):
-            found = _log_likelihoods(question, read, is_new)
+        with (
+            forked_rng(seed),
+            counter("weighing the parameters' draws", "runs", progress=progress) as bar,
+        ):
+            found = _log_likelihoods(question, read, is_new, bar.update)
     except CausalPPLError as error:  # the engine that answers says it where it matters
         found = f"{type(error).__name__}: {error}"
     if isinstance(found, str):
@@ -134,7 +146,9 @@ def _is_fitted_to(question: Question, read: Evidence) -> Tensor:
     return fitted
 
 
-def _log_likelihoods(question: Question, read: Evidence, is_new: Tensor) -> Tensor | str:
+def _log_likelihoods(
+    question: Question, read: Evidence, is_new: Tensor, advance: Callable[[int], object]
+) -> Tensor | str:
     """Sum of the new units' log likelihoods, shape ``(parameter draws,)``, or why there is none."""
     draws = max(len(value) for value in question.scm.parameters.values())
     total = torch.zeros(draws, dtype=torch.double)
@@ -146,7 +160,7 @@ def _log_likelihoods(question: Question, read: Evidence, is_new: Tensor) -> Tens
         evidence = {key: value[kept.to(value.device)] for key, value in values.items()}
         worlds = {w: question.of_units(w, chosen[kept], read.num_units) for w in question.worlds}
         problem = Problem(question.scm, len(kept), worlds, evidence, ())
-        found = unit_likelihood(problem)
+        found = unit_likelihood(problem, advance)
         if isinstance(found, str):
             return found
         total = total + found.log.sum(1)

@@ -1,5 +1,6 @@
 """How likely units' evidence is under draws of the parameters, their latents integrated out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from causalppl.inference.engine import Problem
 from causalppl.inference.gaussian_guide import GaussianGuide
 from causalppl.inference.khat import KHAT_LIMIT, LEAST_DRAWS, khat_of
 from causalppl.inference.latents import Latents
+from causalppl.inference.progress import untold
 from causalppl.inference.refusals import find_refusal
 from causalppl.inference.unit_laplace import laplace
 
@@ -29,7 +31,9 @@ class UnitLikelihood:
     variance: Tensor | None = None
 
 
-def unit_likelihood(problem: Problem) -> UnitLikelihood | str:
+def unit_likelihood(
+    problem: Problem, advance: Callable[[int], object] = untold
+) -> UnitLikelihood | str:
     """Integrate the latents of each unit out of its likelihood given each parameter draw.
 
     Finite latents are summed out exactly, by variable elimination. Continuous ones are integrated
@@ -39,6 +43,7 @@ def unit_likelihood(problem: Problem) -> UnitLikelihood | str:
 
     Args:
         problem: Evidence, none of it missing, and a model with draws of its parameters.
+        advance: Told the number of runs that are done, for a progress bar.
 
     Returns:
         The log likelihoods, or why there are none.
@@ -53,6 +58,7 @@ def unit_likelihood(problem: Problem) -> UnitLikelihood | str:
     if (reason := find_refusal(problem)) is not None:
         return reason
     latents = Latents(problem)
+    latents.advance = advance
     with latents.active():
         return _integrated(latents) if latents.unit_size else _summed(latents)
 

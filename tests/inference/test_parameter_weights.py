@@ -150,3 +150,19 @@ def test_draws_of_a_chain_are_weighted_too():
     engine = NUTS(num_samples=100, warmup_steps=100)
     found = infer(scm, ["U"], evidence={"Y": 3.0}, engine=engine, num_draws=100, seed=0)
     assert found.mean()["U"] == pytest.approx(1 + 2 * 1.25 / 2.25, abs=0.1)
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_long_weighing_of_parameters_counts_its_runs(progress, monkeypatch, capsys):
+    def program(n):
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        with pyro.plate("units", n):
+            u = pyro.sample("U", dist.Normal(0.0, 1.0))
+            x = pyro.sample("X", dist.Bernoulli(logits=u))
+            pyro.sample("Y", dist.Normal(u + a * x, 1.0))
+
+    monkeypatch.setattr("causalppl.inference.progress._PATIENCE", 0.0)  # every work is long
+    scm = SCM(program).with_parameters({"a": torch.linspace(-1, 1, 100)})
+    infer(scm, "E[Y_{X=0}]", evidence={"X": 1.0, "Y": 0.5}, seed=0, progress=progress)
+    told = capsys.readouterr().err
+    assert ("weighing the parameters' draws" in told and " runs" in told) == progress
