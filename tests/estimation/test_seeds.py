@@ -3,6 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from causalppl.estimation import (
 from causalppl.estimation.independence_tests import StratifiedPermutation
 from causalppl.exceptions import DataError, NotIdentifiableError
 from causalppl.graphs import back_door, front_door, random_admg
-from causalppl.inference import map_units
+from causalppl.inference import compare, fit_to_arviz, log_likelihood, loo, map_units
 from causalppl.parallel import parallel_map
 from causalppl.programs.finite import random_finite_model
 
@@ -52,6 +53,11 @@ def fitted() -> SCM:
     return SCM(learned).with_parameters({"mean": torch.tensor([1.8])})
 
 
+@cache
+def kept_fit() -> SCM:
+    return fit(learned, {"Y": Y}, seed=0)
+
+
 def unidentified() -> NotIdentifiableError:
     with pytest.raises(NotIdentifiableError) as caught:
         identify(ADMG.parse("X -> Y; X <-> Y"), "P(Y | do(X))")
@@ -66,11 +72,15 @@ def mapped(folder: Path, seed: Any) -> Any:
 Y = torch.tensor([1.0, 2.0, 3.0])
 CALLS: dict[str, Callable[[Any, Path], Any]] = {
     "balance": lambda seed, _: balance(EFFECT, ROWS, seed=seed),
+    "compare": lambda seed, _: compare({"a": kept_fit(), "b": kept_fit()}, seed=seed),
     "counterexample": lambda seed, _: counterexample(unidentified(), seed=seed),
     "estimate": lambda seed, _: estimate(EFFECT, ROWS, seed=seed),
     "falsify": lambda seed, _: falsify(back_door(), ROWS, seed=seed),
     "fit": lambda seed, _: fit(learned, {"Y": Y}, seed=seed),
+    "fit_to_arviz": lambda seed, _: fit_to_arviz(kept_fit(), log_likelihood=True, seed=seed),
     "infer": lambda seed, _: infer(unit, "E[Y_{X=0} | X=1, Y=3]", seed=seed),
+    "log_likelihood": lambda seed, _: log_likelihood(kept_fit(), seed=seed),
+    "loo": lambda seed, _: loo(kept_fit(), seed=seed),
     "map_units": lambda seed, folder: mapped(folder, seed),
     "one_step": lambda seed, _: one_step(fitted(), "E[Y]", {"Y": Y}, seed=seed),
     "parallel_map": lambda seed, _: parallel_map(lambda x, seed: x, [1, 2], seed=seed),
