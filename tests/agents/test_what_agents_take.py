@@ -195,15 +195,25 @@ TEXT = "Z -> X -> Y; X <-> Y"
         lambda: ThompsonSampling({TEXT: 1.0}, TWO, "Y"),
         lambda: CausalBayesianOptimisation(TEXT, BOX, "Y"),
         lambda: filter_arms(TEXT, TWO, "Y", "POMIS"),
-        lambda: possibly_optimal_sets(TEXT, "Y"),
-        lambda: minimal_intervention_sets(TEXT, "Y"),
-        lambda: requires_experiment(TEXT, "X", "Y"),
     ],
-    ids=["agent", "several", "processes", "filter", "POMIS", "MIS", "experiment"],
+    ids=["agent", "several", "processes", "filter"],
 )
 def test_text_is_no_diagram_yet(ask):
     with pytest.raises(GraphError, match=r"is 'Z -> X.*expected an ADMG, such as ADMG.parse\("):
         ask()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda graph: possibly_optimal_sets(graph, "Y"),
+        lambda graph: minimal_intervention_sets(graph, "Y"),
+        lambda graph: requires_experiment(graph, "X", "Y"),
+    ],
+    ids=["POMIS", "MIS", "experiment"],
+)
+def test_what_arms_can_be_best_is_asked_of_text_too(ask):
+    assert ask(TEXT) == ask(ADMG.parse(TEXT))
 
 
 def test_a_list_of_diagrams_needs_weights():
