@@ -15,7 +15,7 @@ TO_BE_SPLIT: dict[str, int] = {}
 
 # From the bottom up. Members of one row do not import each other.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"exceptions", "typing", "seeding", "parallel", "shapes", "given"}),
+    frozenset({"exceptions", "typing", "seeding", "parallel", "shapes", "given", "spelling"}),
     frozenset({"user_warning"}),
     frozenset({"queries", "data"}),
     frozenset({"graphs"}),

@@ -16,7 +16,7 @@ from causalppl.bounds.question import list_parts
 from causalppl.bounds.response_functions import TooManyTypesError
 from causalppl.bounds.row_method import checked_outcome_range, why_no_span
 from causalppl.bounds.rows import Rows, check_values, natural_range, outcome_span
-from causalppl.data.column import closest, listed
+from causalppl.data.column import listed
 from causalppl.estimation import Estimate, ProgramLaw, estimate, evaluate
 from causalppl.estimation.contingency import columns_by_source, occurring
 from causalppl.estimation.estimate import left_out
@@ -40,6 +40,7 @@ from causalppl.inference.progress import is_shown
 from causalppl.programs import SCM
 from causalppl.queries import Contrast, Query, parse_query
 from causalppl.seeding import checked_seed
+from causalppl.spelling import closest
 
 __all__ = ["bound"]
 

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causalppl.bounds.method import OBSERVED, BoundProblem
-from causalppl.data.column import closest, listed
+from causalppl.data.column import listed
 from causalppl.estimation.numerals import advice_on_numerals
 from causalppl.exceptions import DataError
 from causalppl.queries import Event, Query, Term, Value
+from causalppl.spelling import closest
 
 __all__ = ["Rows", "find_missing", "natural_range", "outcome_span"]
 

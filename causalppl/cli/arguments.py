@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causalppl.data.column import closest
 from causalppl.exceptions import CausalPPLError, DataError, GraphError, ProgramError
+from causalppl.spelling import closest
 
 if TYPE_CHECKING:
     from causalppl.estimation import Estimator

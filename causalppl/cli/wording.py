@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from causalppl.data.column import closest
+from causalppl.spelling import closest
 
 __all__ = ["Parser", "on_one_line", "with_options"]
 

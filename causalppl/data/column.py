@@ -1,6 +1,5 @@
 """One variable of a table."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from causalppl.exceptions import DataError
+from causalppl.spelling import closest
 
 __all__ = ["Column"]
 
@@ -129,15 +129,3 @@ def shortened(value: object, limit: int = 60) -> str:
     """How a value is written, cut after some letters."""
     text = repr(value)
     return text if len(text) <= limit else f"{text[:limit]}..."
-
-
-def closest(name: object, known: Iterable[object]) -> str:
-    """Suggest the known name that is most like an unknown one; case counts little."""
-    plain = {str(other).casefold(): str(other) for other in known}
-    close = difflib.get_close_matches(str(name).casefold(), plain, n=1, cutoff=0.6)
-    return f"; did you mean {plain[close[0]]!r}?" if close else ""
-
-
-def spelling(name: object, known: Iterable[object]) -> str:
-    """Suggest a known name, or ask to look at the spelling."""
-    return closest(name, known) or "; check the spelling"

@@ -17,13 +17,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from causalppl.data.column import Value, closest, listed, shortened
+from causalppl.data.column import Value, listed, shortened
 from causalppl.data.exact_sums import LIMB, of_limbs, sum_by_group
 from causalppl.data.factor import Factor
 from causalppl.data.files import FAMILIES, column_types, find_files, is_stored, opened, quoted
 from causalppl.data.reading import as_mapping, checked_names, plain_tensor
 from causalppl.data.table import Table
 from causalppl.exceptions import DataError
+from causalppl.spelling import closest
 
 if TYPE_CHECKING:
     import pandas as pd

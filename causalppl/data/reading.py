@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causalppl.data.column import Column, Kind, Value, closest, listed, shortened, unwrapped
+from causalppl.data.column import Column, Kind, Value, listed, shortened, unwrapped
 from causalppl.exceptions import DataError
+from causalppl.spelling import closest
 
 if TYPE_CHECKING:
     import pandas as pd

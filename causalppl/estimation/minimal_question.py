@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 import numpy as np
 
-from causalppl.data.column import spelling
 from causalppl.estimation.equivalent_models import Domain, Input
 from causalppl.exceptions import (
     GraphError,
@@ -24,6 +23,7 @@ from causalppl.identification.search import Search
 from causalppl.identification.sources import Source
 from causalppl.programs.finite import FiniteModel, Latent, latent_names
 from causalppl.queries import Contrast, Event, Intervention, Query, Term, Value
+from causalppl.spelling import spelling
 
 __all__ = [
     "Unidentified",

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from causalppl.data import Table
-from causalppl.data.column import closest, listed
+from causalppl.data.column import listed
 from causalppl.estimation.contingency import occurring
 from causalppl.estimation.numerals import advice_on_numerals
 from causalppl.exceptions import DataError
 from causalppl.identification import Estimand
 from causalppl.identification.expression import Level, Probability, walk
 from causalppl.queries import Contrast, Intervention, Query, Term, Value
+from causalppl.spelling import closest
 
 __all__ = ["check_support", "treatments_of"]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
-from causalppl.data.column import closest
 from causalppl.exceptions import GraphError
+from causalppl.spelling import closest
 
 Nodes: TypeAlias = str | Iterable[str]
 """One node by name, or several: ``"X"``, or ``["X", "Z"]``."""

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from causalppl.data.column import spelling
 from causalppl.exceptions import QueryError
 from causalppl.graphs import ADMG
 from causalppl.graphs.components import district_masks
 from causalppl.graphs.mixed import iterate_bits
 from causalppl.identification.expression import Node, Policy, Same, Symbol
 from causalppl.queries import Contrast, Event, Intervention, Query, Value
+from causalppl.spelling import spelling
 
 __all__ = ["Conflict", "CounterfactualVariable", "Factorisation"]
 

@@ -2,7 +2,8 @@
 
 from typing import NoReturn, TypeVar
 
-from causalppl.data.column import closest, listed
+from causalppl.data.column import listed
+from causalppl.spelling import closest
 
 __all__ = ["ByName"]
 
@@ -15,7 +16,7 @@ class ByName(dict[str, T]):
     Example:
         >>> ByName({"Y": 2.0})["y"]
         Traceback (most recent call last):
-        KeyError: "there is no 'y'; the posterior has Y"
+        KeyError: "there is no 'y'; the posterior has Y; did you mean 'Y'?"
     """
 
     def __missing__(self, name: str) -> NoReturn:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from pyro.poutine.messenger import Messenger
 
-from causalppl.data.column import listed, spelling
+from causalppl.data.column import listed
 from causalppl.data.table import Table
 from causalppl.exceptions import DataError
 from causalppl.given import told
@@ -16,6 +16,7 @@ from causalppl.inference.evidence_support import check_support
 from causalppl.programs.scm import SCM
 from causalppl.programs.structure import Site
 from causalppl.seeding import forked_rng
+from causalppl.spelling import spelling
 
 
 @dataclass(frozen=True)

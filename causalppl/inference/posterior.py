@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from causalppl.data.column import spelling
 from causalppl.exceptions import QueryError
 from causalppl.inference.by_name import ByName
 from causalppl.inference.laws import Law
@@ -30,6 +29,7 @@ from causalppl.inference.posterior_files import read_posterior, write_posterior
 from causalppl.inference.posterior_plots import plot_posterior
 from causalppl.inference.posterior_table import row_labels, summary_table, support, tails
 from causalppl.inference.posterior_text import html_form, sentence, short_form
+from causalppl.spelling import spelling
 
 if TYPE_CHECKING:
     import pandas as pd

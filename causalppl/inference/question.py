@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from causalppl.data.column import closest, spelling
 from causalppl.exceptions import QueryError
 from causalppl.given import told
 from causalppl.inference.engine import Condition
@@ -25,6 +24,7 @@ from causalppl.programs.interventions import (
 from causalppl.programs.scm import SCM
 from causalppl.programs.world_specs import check_sites, check_worlds
 from causalppl.queries import Contrast, Event, Intervention, Query, Term, parse_query
+from causalppl.spelling import closest, spelling
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,7 @@ def read_question(
 
 def _from_keys(scm: SCM, keys: Sequence[str], worlds: Mapping[str, Interventions]) -> Question:
     sites = scm.structure.unit_sites
-    is_named = isinstance(worlds, Mapping) and all(isinstance(w, Mapping) for w in worlds.values())
-    if not is_named:
+    if not isinstance(worlds, Mapping):
         raise QueryError(
             f"worlds is {told(worlds)}; expected a mapping from names to what is set, such as "
             "worlds={'x0': {'X': 0}}, for keys such as 'Y@x0'"

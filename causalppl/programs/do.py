@@ -12,7 +12,6 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _PYRO_STACK, apply_stack
 from torch.distributions import Distribution
 
-from causalppl.data.column import spelling
 from causalppl.exceptions import DataError, ProgramError
 from causalppl.programs.interventions import (
     Interventions,
@@ -26,6 +25,7 @@ from causalppl.programs.point import point_law
 from causalppl.programs.structure import is_delta
 from causalppl.programs.targets import earlier, prototype, site_target
 from causalppl.programs.wrappers import is_wrapper
+from causalppl.spelling import spelling
 from causalppl.typing import Program
 
 NATURAL = "@natural"

@@ -11,7 +11,6 @@ import pyro
 import torch
 from pyro.poutine.messenger import Messenger
 
-from causalppl.data.column import closest
 from causalppl.exceptions import DataError, HeuristicWarning, ProgramError
 from causalppl.given import told
 from causalppl.graphs import ADMG
@@ -32,6 +31,7 @@ from causalppl.programs.structure import (
 )
 from causalppl.programs.targets import num_codes
 from causalppl.seeding import forked_rng
+from causalppl.spelling import closest
 from causalppl.typing import Program, Values
 
 if TYPE_CHECKING:

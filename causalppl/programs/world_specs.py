@@ -3,10 +3,10 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from causalppl.data.column import spelling
 from causalppl.exceptions import DataError, ProgramError
 from causalppl.programs.interventions import Interventions, World
 from causalppl.programs.structure import Structure
+from causalppl.spelling import spelling
 
 FACTUAL = ""
 """The name of the factual world, as in ``World("")``."""
