@@ -80,7 +80,8 @@ def directive(module: str, name: str, thing: Any) -> list[str]:
         return [f".. autoexception:: {module}.{name}", "   :show-inheritance:", ""]
     if inspect.isclass(thing):
         # Python would call the fields of a named tuple "Alias for field number 0"
-        told = [f"   :exclude-members: {', '.join(thing._fields)}"] * hasattr(thing, "_fields")
+        fields = ", ".join(getattr(thing, "_fields", ()))
+        told = [f"   :exclude-members: {fields}"] if fields else []
         options = ["   :members:", *told, "   :show-inheritance:", ""]
         return [f".. autoclass:: {module}.{name}", *options]
     if inspect.isroutine(thing):
