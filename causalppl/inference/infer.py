@@ -137,6 +137,7 @@ def infer(
             progress=is_shown(progress),
         )
     parts = []
+    before = question.scm._simulated_one_by_one
     chosen: Engine | None = None
     for units, values in read.patterns():
         problem = _problem(question, values, units, read, num_draws, average)
@@ -155,7 +156,7 @@ def infer(
         parts.append((units, chosen.name, answer))
     engines = tuple(dict.fromkeys(name for _, name, _ in parts))
     merged: Answer = merge_patterns([(u, a) for u, _, a in parts], read.num_units, question.events)
-    slow = (_ONE_BY_ONE,) if question.scm.runs_one_by_one else ()
+    slow = (_ONE_BY_ONE,) if question.scm._simulated_one_by_one > before else ()
     saying = (*question.notes, *notes, *updated.notes, *read.notes, *merged.notes, *slow)
     diagnostics = {**merged.diagnostics, **updated.diagnostics}
     merged = replace(merged, notes=tuple(map(question.readable, saying)), diagnostics=diagnostics)

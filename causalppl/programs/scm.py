@@ -116,6 +116,7 @@ class SCM:
         self.categories = {name: tuple(named[name]) for name in self._known(named, "categories")}
         self._check_category_counts()
         self._can_broadcast: dict[Any, bool] = {}
+        self._simulated_one_by_one = 0  # questions for which each draw took a run of its own
         if check:
             check_by_perturbation(self.program, self.structure, self.couplings)
 
@@ -463,11 +464,6 @@ class SCM:
         fitted = f", {draws} posterior draws" if draws else ""
         latent = f", latent {', '.join(self.latent)}" if self.latent else ""
         return f"SCM({self.graph}{latent}{fitted})"
-
-    @property
-    def runs_one_by_one(self) -> bool:
-        """Whether some question so far had to run the program for each draw on its own."""
-        return False in self._can_broadcast.values()
 
     def _repr_html_(self) -> str:
         picture = self.graph._repr_svg_()

@@ -117,7 +117,9 @@ class _Run:
     def __call__(self, keys: tuple[str, ...], densities: tuple[str, ...]) -> Simulation:
         # Pyro's validation stays on: a negative scale in some world is an error, not a number
         with self.scm.running(), torch.no_grad():
-            way = self._batched if self._can_broadcast() else self._one_by_one
+            is_batched = self._can_broadcast()
+            way = self._batched if is_batched else self._one_by_one
+            self.scm._simulated_one_by_one += not is_batched
             if not densities:
                 return Simulation(way(keys), self.num_draws, self.num_units)
             values, found = self._with_densities(way, keys, frozenset(densities))

@@ -148,6 +148,16 @@ def test_a_program_that_takes_one_row_at_a_time_is_mapped_over_rows():
     assert any("(W * b).sum(-1)" in note for note in answer.notes)
 
 
+def test_only_the_answer_that_took_a_run_for_each_draw_says_so():
+    def program():
+        x = pyro.sample("X", dist.Normal(0.0, 1.0))
+        pyro.sample("Y", dist.Normal(x, 1.0))
+
+    scm = SCM(program)
+    scm._can_broadcast["another question"] = False
+    assert not any("each draw" in note for note in infer(scm, "P(Y | do(X=1))", seed=0).notes)
+
+
 def test_the_density_sums_out_discrete_latents_exactly():
     problem = Problem(SCM(several), 4, {}, {"X": torch.tensor([0.0, 1.0, 2.0, 3.0])}, ("Z",))
     latents = Latents(problem)
